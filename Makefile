@@ -1,0 +1,37 @@
+# make run | test | check | clean. Each makes .venv first when it is missing or older than pyproject.toml.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run    start Tollgate with an embedded ClickHouse, data in ./data"
+	@echo "make test   lint, type-check and run the tests"
+	@echo "make check  lint and type-check only"
+	@echo "make clean  remove .venv and caches (./data stays)"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Tollgate needs Python 3.11 or newer: install it, or name it as in 'make $(MAKECMDGOALS) PYTHON=python3.12'."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "This Python cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
+	@echo "Installing into $(VENV) (about 400 MB to download the first time, ClickHouse's engine most of it) ..."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+run: $(STAMP)
+	@exec $(VENV)/bin/tollgate serve
+
+check: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test: check
+	$(VENV)/bin/pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Settings: the file loader, the shared types and the shipped defaults."""

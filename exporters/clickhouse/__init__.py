@@ -1,0 +1,1 @@
+"""The ClickHouse exporter and the embedded ClickHouse."""

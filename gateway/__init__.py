@@ -1,0 +1,1 @@
+"""The service: receivers, authentication, pipeline, spool, supervision, telemetry and the command line."""

@@ -1,0 +1,1 @@
+"""The data model: SpanBatch, its decoders and the two error families."""

@@ -1,0 +1,1 @@
+"""Processors: pure functions over a batch of spans."""

@@ -1,0 +1,1 @@
+"""What is made at run time: API keys."""
