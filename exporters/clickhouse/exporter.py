@@ -1,0 +1,89 @@
+"""The ClickHouse exporter: what the gateway needs of a destination for rows.
+
+It lays batches out as rows, says into which tables and partitions rows belong, and inserts them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+
+from exporters.clickhouse.arrow import table_schemas
+from exporters.clickhouse.client import Client, Connection
+from exporters.clickhouse.migrations import migrate
+from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, project, row_schema
+from otlp.errors import PermanentError
+
+if TYPE_CHECKING:
+    from exporters.clickhouse.settings import ClickHouseSettings
+    from otlp.batch import SpanBatch
+    from otlp.types import Int64Column
+
+
+class ClickHouseExporter:
+    """Inserts rows into ClickHouse; blocking, for use in one thread at a time."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        self._settings = settings
+        self._client = Client(
+            Connection(
+                urlsplit(settings.url),
+                settings.database,
+                settings.username,
+                settings.password.reveal(),
+                settings.timeout.total_seconds(),
+            )
+        )
+        self._is_migrated = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the rows that `encode` makes."""
+        return row_schema()
+
+    def encode(self, batch: SpanBatch) -> pa.RecordBatch:
+        """A batch as rows, one a span."""
+        return encode(batch)
+
+    def place(self, rows: pa.Table) -> dict[str, tuple[Int64Column, Int64Column]]:
+        """For each table, in the order of inserting: which rows it takes, and the month (since 1970) of each."""
+        calls = np.flatnonzero(is_call(rows).to_numpy())
+        everything = np.arange(rows.num_rows)
+        return {
+            SPANS: (everything, _months(rows["Timestamp"])),
+            CALLS: (calls, _months(rows["CallTime"].take(pa.array(calls)))),
+        }
+
+    def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        """Insert rows into a table; RetryableError or PermanentError if ClickHouse does not confirm it.
+
+        ClickHouse ignores an insert with a token that it has seen. `async_insert` is off because it would answer, and
+        deduplicate, by other rules.
+        """
+        projected = project(rows, table).combine_chunks()
+        expected = table_schemas()[table]
+        if not projected.schema.equals(expected):
+            raise PermanentError(f"The rows do not have the columns of {table}.", reason="schema_mismatch")
+        if not self._is_migrated:
+            self.migrate()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, expected) as writer:
+            writer.write_table(projected)
+        settings = {"async_insert": "0", "insert_deduplicate": "1", "insert_deduplication_token": f"{table}-{token}"}
+        self._client.insert_arrow(table, expected.names, sink.getvalue().to_pybytes(), settings)
+
+    def migrate(self) -> None:
+        """Create or update the tables and views."""
+        migrate(self._client, self._settings.database, durable=self._settings.is_embedded)
+        self._is_migrated = True
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+
+
+def _months(times: pa.ChunkedArray) -> Int64Column:
+    return np.asarray(times.to_numpy().astype("datetime64[M]"), np.int64)

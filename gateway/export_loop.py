@@ -1,0 +1,232 @@
+"""The export loop: takes sealed segments one after the other, sends their units, and lets go of what is stored.
+
+Nothing is given up: what fails for a passing reason is tried again without end, and what ClickHouse refuses for good
+goes to the dead-letter directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from gateway.spool.cut import Placement, Unit, load_or_cut, token
+from gateway.spool.segment import DamagedSegmentError, Segment, read_segment
+from otlp.errors import PermanentError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.dead_letters import DeadLetters
+    from gateway.pipeline import Pipeline
+    from gateway.spool.spool import Spool
+    from gateway.telemetry.metrics import Metrics
+    from otlp.types import Int64Column
+
+log = structlog.get_logger()
+
+_IDLE = 0.05
+_EXPIRE_EVERY = 30.0
+
+
+class Exporter(Protocol):
+    """What the loop needs of an exporter; blocking, called from one thread."""
+
+    def place(self, rows: pa.Table) -> dict[str, tuple[Int64Column, Int64Column]]:
+        """For each table, in the order of inserting: which rows it takes, and the month (since 1970) of each."""
+
+    def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        """Insert rows; RetryableError or PermanentError if that is not confirmed."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds between attempts: doubling from `initial` up to `maximum`, each shortened by up to half at random."""
+
+    initial: float
+    maximum: float
+
+    def delay(self, failures: int) -> float:
+        """How long to wait after this many failures in a row."""
+        longest = min(self.maximum, self.initial * 2.0 ** min(failures - 1, 30))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+
+
+class ExportLoop:
+    """Moves segments from the spool to an exporter."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        pipeline: Pipeline,
+        exporter: Exporter,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        *,
+        backoff: Backoff,
+        max_age: float,
+        main_table: str,
+    ) -> None:
+        """`max_age` is how old an open segment may grow (seconds); `main_table` the one whose rows are counted."""
+        self._spool = spool
+        self._pipeline = pipeline
+        self._exporter = exporter
+        self._dead_letters = dead_letters
+        self._metrics = metrics
+        self._backoff = backoff
+        self._max_age = max_age
+        self._main_table = main_table
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="exporter")
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Count what is waiting, and begin to export."""
+        waiting = await self._in_worker(lambda: sum(_rows_of(path) for path in self._spool.sealed()))
+        self._metrics.in_spool.inc(waiting)
+        self._tasks = [
+            asyncio.create_task(self._seal_by_age(), name="seal"),
+            asyncio.create_task(self._run(), name="export"),
+        ]
+
+    async def stop(self, patience: float) -> None:
+        """Export what is sealed within `patience` seconds, then stop; what is left waits on disk for the next start."""
+        self._stopping.set()
+        _, late = await asyncio.wait(self._tasks, timeout=patience) if self._tasks else (set(), set())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._exporter.close()
+
+    async def _in_worker(self, function: Callable[[], int]) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+
+    async def _seal_by_age(self) -> None:
+        """Seal the open segment once every `max_age`, and look after the spool's directory."""
+        expired_at = 0.0
+        while not self._stopping.is_set():
+            await self._wait(self._max_age)
+            if self._spool.has_open_segment:
+                await self._pipeline.in_worker(self._spool.seal)
+            if time.monotonic() - expired_at > _EXPIRE_EVERY:
+                expired_at = time.monotonic()
+                await self._pipeline.in_worker(self._spool.expire)
+            self._metrics.spool_bytes.set(self._spool.bytes_waiting())
+
+    async def _run(self) -> None:
+        """Export segment after segment; once stopping, until none is left or an attempt fails."""
+        while True:
+            paths = self._spool.sealed()
+            if not paths:
+                if self._stopping.is_set():
+                    return
+                await self._wait(_IDLE)
+                continue
+            for path in paths:
+                if not await self._export(path):
+                    return
+
+    async def _export(self, path: Path) -> bool:
+        """Export one segment; false if it must wait for the next start."""
+        done: set[int] = set()
+        failures = 0
+        while True:
+            try:
+                await self._in_worker(lambda: self._send(path, done))
+            except RetryableError as error:
+                failures += 1
+                self._metrics.exporter_failures.inc()
+                delay = self._backoff.delay(failures)
+                log.warning(
+                    "an insert failed and is tried again", segment=path.stem, delay=round(delay, 2), error=str(error)
+                )
+                if self._stopping.is_set():
+                    return False
+                await self._wait(delay)
+            else:
+                return True
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but not into a stop."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _send(self, path: Path, done: set[int]) -> int:
+        """Insert the units of a segment that are not `done`, then move the segment on; returns how many it sent."""
+        try:
+            segment = read_segment(path)
+        except DamagedSegmentError as error:
+            log.error("a segment is unreadable and is set aside", segment=path.stem, error=str(error))
+            self._metrics.damaged_segments.inc()
+            self._spool.damaged(path)
+            return 0
+        if segment.damaged_bytes and not done:
+            log.warning("the end of a segment is cut off", segment=path.stem, bytes=segment.damaged_bytes)
+            self._metrics.damaged_bytes.inc(segment.damaged_bytes)
+        rows = pa.Table.from_batches(segment.records, segment.schema)
+        sent = 0
+        for unit in self._units(path, segment, rows):
+            if unit.number not in done:
+                self._insert(
+                    segment, unit, pa.concat_tables(rows.slice(start, stop - start) for start, stop in unit.ranges)
+                )
+                done.add(unit.number)
+                sent += 1
+        self._spool.stored(path)
+        return sent
+
+    def _units(self, path: Path, segment: Segment, rows: pa.Table) -> list[Unit]:
+        sizes = np.repeat(
+            [record.nbytes / max(record.num_rows, 1) for record in segment.records],
+            [record.num_rows for record in segment.records],
+        )
+        placements = [
+            Placement(table, numbers, months, sizes[numbers])
+            for table, (numbers, months) in self._exporter.place(rows).items()
+        ]
+        return load_or_cut(path.with_suffix(".cut"), segment.header.segment, placements)
+
+    def _insert(self, segment: Segment, unit: Unit, rows: pa.Table) -> None:
+        started = time.perf_counter()
+        counts = _by_destination(rows) if unit.table == self._main_table else {}
+        try:
+            self._exporter.insert(unit.table, rows, token(segment.header.segment, unit))
+        except PermanentError as error:
+            log.error(
+                "ClickHouse refuses rows for good", segment=segment.header.segment, unit=unit.number, error=str(error)
+            )
+            self._dead_letters.add(segment.header.segment, unit, rows, error)
+            counter = self._metrics.dead_lettered
+        else:
+            self._metrics.exporter_inserts.labels(unit.table).inc()
+            self._metrics.exporter_seconds.observe(time.perf_counter() - started)
+            counter = self._metrics.stored
+        for destination, count in counts.items():
+            counter.labels(destination).inc(count)
+            self._metrics.in_spool.dec(count)
+
+
+def _by_destination(rows: pa.Table) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["Destination"]).to_pylist()}
+
+
+def _rows_of(path: Path) -> int:
+    try:
+        return read_segment(path).rows
+    except DamagedSegmentError:
+        return 0

@@ -1,0 +1,66 @@
+"""Reads HTTP bodies under a size limit, before and after decompression."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from gateway.receivers.status import TooLargeError
+from otlp.errors import PermanentError
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+async def read_body(stream: StreamReader, declared_length: int | None, limit: int) -> bytes:
+    """The body as it was sent; TooLargeError as soon as it is known to be over `limit` bytes."""
+    if declared_length is not None and declared_length > limit:
+        raise TooLargeError(_too_large(limit))
+    chunks, size = [], 0
+    async for chunk in stream.iter_any():
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError(_too_large(limit))
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding; TooLargeError if it is over `limit` bytes then."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip":
+            return _gunzip(body, limit)
+        case other:
+            raise PermanentError(
+                f"The Content-Encoding {other[:50]!r} is not supported; send gzip or no encoding.", reason="malformed"
+            )
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    """All members of a gzip file, one after the other."""
+    parts, size = [], 0
+    while body:
+        member = zlib.decompressobj(_GZIP)
+        try:
+            part = member.decompress(body, limit + 1 - size)
+        except zlib.error as error:
+            raise PermanentError("The body is not valid gzip.", reason="malformed") from error
+        size += len(part)
+        if size > limit:
+            raise TooLargeError(_too_large(limit))
+        if not member.eof:
+            raise PermanentError("The gzip body is cut short.", reason="malformed")
+        parts.append(part)
+        body = member.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(limit: int) -> str:
+    return (
+        f"The request is larger than {limit} bytes, which is this gateway's limit before and after decompression; "
+        "send smaller batches, or raise max_request_body_size."
+    )

@@ -1,0 +1,286 @@
+"""The service: builds everything from the settings, starts it in order, and stops it in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from config import ConfigError
+from exporters.clickhouse.embedded import EmbeddedClickHouse
+from exporters.clickhouse.exporter import ClickHouseExporter
+from exporters.clickhouse.rows import SPANS
+from gateway.authentication import Authenticator
+from gateway.components import create_processor, read_components
+from gateway.dead_letters import DeadLetters
+from gateway.export_loop import Backoff, ExportLoop
+from gateway.operations import Operations
+from gateway.pipeline import Pipeline, PipelineLimits
+from gateway.ports import bind_all
+from gateway.receivers.otlp_grpc import OtlpGrpcReceiver
+from gateway.receivers.otlp_http import OtlpHttpReceiver
+from gateway.spool.spool import Spool, SpoolLimits
+from gateway.telemetry.metrics import Metrics
+from otlp.errors import PermanentError, RetryableError
+from processors.base import Context
+from state import KeyStore, hash_key, open_database
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from config import ComponentId, Settings
+    from exporters.clickhouse.settings import ClickHouseSettings
+    from gateway.components import OtlpSettings
+
+log = structlog.get_logger()
+
+HTTP, GRPC, TELEMETRY = "protocols::http::endpoint", "protocols::grpc::endpoint", "service::telemetry::endpoint"
+_REFRESH_KEYS = 1.0
+_WAITING_BATCHES = 4
+_RECEIVERS_GRACE = 1.5
+_CLICKHOUSE_GRACE = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a user wants to know of a gateway that runs. `first_key` is a key that was just made, to be shown once."""
+
+    http: str
+    grpc: str
+    clickhouse: str
+    database: str
+    first_key: str
+
+
+class Service:
+    """One gateway process with what belongs to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """ConfigError if a component's settings are wrong; nothing is started or written yet."""
+        self._settings = settings
+        components = read_components(settings)
+        (self._pipeline_settings,) = settings.service.pipelines.values()
+        self._receiver_id: ComponentId = self._pipeline_settings.receivers[0]
+        self._receiver: OtlpSettings = components.receivers[self._receiver_id]
+        self._exporter_id = self._pipeline_settings.exporters[0]
+        self._exporter_settings: ClickHouseSettings = components.exporters[self._exporter_id]
+        self._processors = [
+            create_processor(name, components.processors[name]) for name in self._pipeline_settings.processors
+        ]
+        self._metrics = Metrics()
+        self._stack = AsyncExitStack()
+        self._clickhouse: EmbeddedClickHouse | None = None
+        self._ready = False
+        self._stop_by = 0.0
+
+    async def start(self) -> Started:
+        """Start everything. On an error, everything that was started is stopped again."""
+        try:
+            return await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop accepting, store what can be stored in time, and leave the rest on disk for the next start."""
+        self._ready = False
+        self._stop_by = time.monotonic() + self._settings.service.shutdown_timeout.total_seconds()
+        await self._stack.aclose()
+
+    async def _start(self) -> Started:
+        listeners = self._bind()
+        directory = self._settings.service.data_directory
+        _claim(directory, self._stack)
+        authenticator, first_key = await self._start_keys()
+        exporter = ClickHouseExporter(self._exporter_settings)
+        await self._start_clickhouse(exporter, directory)
+        pipeline = await self._start_pipeline(exporter, directory)
+        http, grpc = await self._start_receivers(listeners, authenticator, pipeline)
+        await self._start_operations(listeners[TELEMETRY])
+        self._ready = True
+        return Started(http, grpc, self._exporter_settings.url, self._exporter_settings.database, first_key)
+
+    def _bind(self) -> dict[str, socket.socket]:
+        """Bind every port. gRPC and the embedded ClickHouse bind their own; theirs are tried and let go."""
+        protocols, receiver = self._receiver.protocols, f"receivers::{self._receiver_id}"
+        wanted = {TELEMETRY: self._settings.service.telemetry.endpoint}
+        if protocols.http is not None:
+            wanted[f"{receiver}::{HTTP}"] = protocols.http.endpoint
+        if protocols.grpc is not None:
+            wanted[f"{receiver}::{GRPC}"] = protocols.grpc.endpoint
+        embedded = f"exporters::{self._exporter_id}::embedded::endpoint"
+        if self._exporter_settings.is_embedded:
+            wanted[embedded] = self._exporter_settings.own_server.endpoint
+        bound = bind_all(wanted)
+        for place in (f"{receiver}::{GRPC}", embedded):
+            if place in bound:
+                bound.pop(place).close()
+        listeners = {TELEMETRY if place == TELEMETRY else HTTP: listener for place, listener in bound.items()}
+        for listener in listeners.values():
+            self._stack.callback(listener.close)
+        return listeners
+
+    async def _start_keys(self) -> tuple[Authenticator, str]:
+        """The authenticator, kept up to date with the state database, and the first key if there was none at all."""
+        configured = {
+            hash_key(key.reveal()): name
+            for name, destination in self._settings.destinations.items()
+            for key in destination.api_keys
+        }
+        authenticator = Authenticator(configured)
+        engine = open_database(self._settings.service.state_url.reveal())
+        self._stack.callback(engine.dispose)
+        store = KeyStore(engine, clock=lambda: datetime.now(UTC))
+        first_key = ""
+        if not configured and not store.list():
+            _, first_key = store.create(next(iter(self._settings.destinations)), "made at the first start")
+        authenticator.update(store.active_hashes())
+        task = asyncio.create_task(_refresh(authenticator, store), name="keys")
+        self._stack.push_async_callback(_cancel, task)
+        return authenticator, first_key
+
+    async def _start_clickhouse(self, exporter: ClickHouseExporter, directory: Path) -> None:
+        """Start the embedded ClickHouse if it is wanted, and bring the schema up to date."""
+        if self._exporter_settings.is_embedded:
+            own = self._exporter_settings.own_server
+            self._clickhouse = EmbeddedClickHouse(
+                own.directory(directory),
+                own.endpoint.host,
+                own.endpoint.port,
+                on_restart=lambda _: self._metrics.clickhouse_restarts.inc(),
+                stop_timeout=_CLICKHOUSE_GRACE,
+            )
+            await self._clickhouse.start()
+            self._stack.push_async_callback(self._clickhouse.stop)
+        try:
+            await asyncio.to_thread(exporter.migrate)
+        except RetryableError as error:
+            # Spans are taken all the same: the schema is tried again with the first insert.
+            log.warning("ClickHouse is away; spans wait in the spool", error=str(error))
+        except PermanentError as error:
+            raise ConfigError([f"exporters::{self._exporter_id}: {error}"]) from error
+
+    async def _start_pipeline(self, exporter: ClickHouseExporter, directory: Path) -> Pipeline:
+        service = self._settings.service
+        spool = Spool(
+            directory / "spool",
+            exporter.schema,
+            SpoolLimits(service.spool.segment_max_size, service.spool.retain_stored.total_seconds()),
+            clock=time.time_ns,
+            random_hex=lambda: secrets.token_hex(4),
+        )
+        self._stack.callback(spool.close)
+        pipeline = Pipeline(
+            self._processors,
+            exporter.encode,
+            spool,
+            Context(self._settings.destinations),
+            limits=PipelineLimits(
+                service.batch.max_size, _WAITING_BATCHES * service.batch.max_size, service.batch.linger.total_seconds()
+            ),
+            metrics=self._metrics,
+        )
+        retry = self._exporter_settings.retry_on_failure
+        loop = ExportLoop(
+            spool,
+            pipeline,
+            exporter,
+            DeadLetters(directory / "dead-letter"),
+            self._metrics,
+            backoff=Backoff(retry.initial_interval.total_seconds(), retry.max_interval.total_seconds()),
+            max_age=service.spool.segment_max_age.total_seconds(),
+            main_table=SPANS,
+        )
+        pipeline.start()
+        await loop.start()
+
+        async def drain() -> None:
+            await pipeline.drain()
+            await pipeline.in_worker(spool.seal)
+            await loop.stop(max(0.0, self._stop_by - time.monotonic()))
+            pipeline.close()
+
+        self._stack.push_async_callback(drain)
+        return pipeline
+
+    async def _start_receivers(
+        self, listeners: dict[str, socket.socket], authenticator: Authenticator, pipeline: Pipeline
+    ) -> tuple[str, str]:
+        """Start OTLP; returns the base URL and the gRPC address (empty where a protocol is off)."""
+        protocols = self._receiver.protocols
+        http = grpc = ""
+        if protocols.http is not None:
+            receiver = OtlpHttpReceiver(
+                authenticator,
+                pipeline,
+                self._metrics,
+                max_request_body_size=protocols.http.max_request_body_size,
+                grace=_RECEIVERS_GRACE,
+            )
+            await receiver.start(listeners[HTTP])
+            self._stack.push_async_callback(receiver.stop)
+            http = f"http://{protocols.http.endpoint}"
+        if protocols.grpc is not None:
+            grpc_receiver = OtlpGrpcReceiver(
+                authenticator,
+                pipeline,
+                self._metrics,
+                max_request_body_size=protocols.grpc.max_request_body_size,
+                grace=_RECEIVERS_GRACE,
+            )
+            await grpc_receiver.start(protocols.grpc.endpoint)
+            self._stack.push_async_callback(grpc_receiver.stop)
+            grpc = str(protocols.grpc.endpoint)
+        return http, grpc
+
+    async def _start_operations(self, listener: socket.socket) -> None:
+        operations = Operations(self._metrics, self._status)
+        await operations.start(listener)
+        self._stack.push_async_callback(operations.stop)
+
+    def _status(self) -> dict[str, Any]:
+        clickhouse: dict[str, Any] = {"url": self._exporter_settings.url}
+        if self._clickhouse is not None:
+            clickhouse |= {"embedded": True, "pid": self._clickhouse.pid, "restarts": self._clickhouse.restarts}
+        return {"ready": self._ready, "pid": os.getpid(), "clickhouse": clickhouse}
+
+
+def _claim(directory: Path, stack: AsyncExitStack) -> None:
+    """Make the data directory this process's own for as long as it runs."""
+    place = "service::data_directory"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((directory / "lock").open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(
+            [f"{place}: another Tollgate is using {directory}; stop it, or choose another directory"]
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            [f"{place}: {directory} cannot be used: {error.strerror}; choose another directory"]
+        ) from error
+
+
+async def _refresh(authenticator: Authenticator, store: KeyStore) -> None:
+    """Take over keys that are made or revoked while the gateway runs."""
+    while True:
+        await asyncio.sleep(_REFRESH_KEYS)
+        try:
+            authenticator.update(await asyncio.to_thread(store.active_hashes))
+        except Exception as error:  # noqa: BLE001 - the keys known so far stay good while the database is away
+            log.warning("the state database cannot be read; keys stay as they were", error=str(error))
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,183 @@
+"""The spool's directory: one open segment that grows, sealed ones that wait for ClickHouse, stored ones kept a while.
+
+A segment's state is its file's suffix, so that a rename is all it takes to change it. Not thread-safe: everything here
+runs in the pipeline's one thread, except for reading sealed segments, which nothing changes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, BinaryIO
+
+import structlog
+
+from gateway.spool.segment import VERSION, Header, write_record, write_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+log = structlog.get_logger()
+
+
+class State(StrEnum):
+    """What has become of a segment."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    STORED = "stored"
+    DAMAGED = "damaged"
+
+
+_CLEAN = "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """When a segment is sealed (bytes), and how long a stored one is kept (seconds)."""
+
+    segment_max_size: int
+    retain_stored: float
+
+
+class Spool:
+    """Appends durably and hands out sealed segments.
+
+    `clock` gives nanoseconds since 1970 in UTC, `random_hex` a few random hex digits for segment names.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        schema: pa.Schema,
+        limits: SpoolLimits,
+        *,
+        clock: Callable[[], int],
+        random_hex: Callable[[], str],
+    ) -> None:
+        self._directory = directory
+        self._schema = schema
+        self._limits = limits
+        self._clock = clock
+        self._random_hex = random_hex
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self._size = 0
+        directory.mkdir(parents=True, exist_ok=True)
+        self._recover()
+
+    def append(self, records: list[pa.RecordBatch]) -> None:
+        """Write the records and return once they are on disk; OSError if they may not be.
+
+        After an error the segment is sealed as far as it was whole, so that the next attempt starts on a fresh file.
+        """
+        try:
+            if self._file is None:
+                self._start_segment()
+            assert self._file is not None  # noqa: S101 - set by _start_segment
+            for record in records:
+                self._size += write_record(self._file, record.serialize())
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+        except OSError:
+            self._abandon()
+            raise
+        if self._size >= self._limits.segment_max_size:
+            self.seal()
+
+    @property
+    def has_open_segment(self) -> bool:
+        """Whether there is something to seal."""
+        return self._file is not None
+
+    def seal(self) -> None:
+        """Close the open segment, if any, and make it ready for export."""
+        if self._file is None or self._path is None:
+            return
+        self._file.close()
+        self._file = None
+        self._move(self._path, State.SEALED)
+
+    def sealed(self) -> list[Path]:
+        """The segments that wait for export, oldest first."""
+        return sorted(self._directory.glob(f"*.{State.SEALED}"))
+
+    def stored(self, path: Path) -> None:
+        """Note that ClickHouse has all of a segment; its time of retention begins."""
+        os.utime(path)
+        self._move(path, State.STORED)
+
+    def damaged(self, path: Path) -> None:
+        """Set a segment aside that cannot be read."""
+        self._move(path, State.DAMAGED)
+
+    def expire(self) -> None:
+        """Delete stored segments whose time is up, with what belongs to them."""
+        oldest = self._clock() / 1e9 - self._limits.retain_stored
+        for path in self._directory.glob(f"*.{State.STORED}"):
+            if path.stat().st_mtime < oldest:
+                for file in self._directory.glob(f"{path.stem}.*"):
+                    file.unlink()
+
+    def bytes_waiting(self) -> int:
+        """The size of everything that ClickHouse does not have yet."""
+        waiting = sum(path.stat().st_size for path in self.sealed())
+        return waiting + (self._size if self._file is not None else 0)
+
+    def close(self) -> None:
+        """Seal, and leave the mark by which the next start knows that nothing was cut off."""
+        self.seal()
+        (self._directory / _CLEAN).touch()
+        self._sync_directory()
+
+    def _recover(self) -> None:
+        """Seal what a previous process left open; after an unclean end, send the recently stored once more.
+
+        ClickHouse may have lost, together with the machine's power, what it had acknowledged a moment before.
+        """
+        clean = self._directory / _CLEAN
+        if not clean.exists():
+            recent = self._clock() / 1e9 - self._limits.retain_stored
+            for path in self._directory.glob(f"*.{State.STORED}"):
+                if path.stat().st_mtime >= recent:
+                    self._move(path, State.SEALED)
+        clean.unlink(missing_ok=True)
+        for path in self._directory.glob(f"*.{State.OPEN}"):
+            log.info("a segment of an earlier run is taken over", segment=path.stem)
+            self._move(path, State.SEALED)
+
+    def _start_segment(self) -> None:
+        created_at = self._clock()
+        name = f"{created_at:020d}-{self._random_hex()}"
+        self._path = self._directory / f"{name}.{State.OPEN}"
+        self._file = self._path.open("xb", buffering=1 << 20)
+        self._size = write_start(self._file, Header(VERSION, name, created_at), self._schema)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._sync_directory()
+
+    def _abandon(self) -> None:
+        """After a failed write: what was whole before it stays readable, what came with it was never acknowledged."""
+        if self._file is None or self._path is None:
+            return
+        file, self._file = self._file, None
+        try:
+            file.close()
+        except OSError as error:
+            log.warning("a segment could not be closed", segment=self._path.stem, error=str(error))
+        self._move(self._path, State.SEALED)
+
+    def _move(self, path: Path, state: State) -> None:
+        path.rename(path.with_suffix(f".{state}"))
+        self._sync_directory()
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

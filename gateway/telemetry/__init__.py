@@ -1,0 +1,1 @@
+"""What Tollgate says about itself: logs and metrics."""

@@ -1,0 +1,38 @@
+"""Logs: readable lines on a terminal, one JSON object a line everywhere else; always to standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import orjson
+import structlog
+
+_SHARED: tuple[Any, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure_logs(level: str, style: str) -> None:
+    """Set up structlog; `style` is console, json, or auto for whichever fits standard error.
+
+    Libraries that use the standard library's logging come out the same way, from warnings upwards.
+    """
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_dumps)
+    structlog.configure(
+        processors=[*_SHARED, *(() if console else (structlog.processors.dict_tracebacks,)), renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processor=renderer))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _dumps(event: Any, default: Any = str, **_: Any) -> str:
+    return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()

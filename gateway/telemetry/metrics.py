@@ -1,0 +1,91 @@
+"""Every metric, in one table: its name, its labels, and what an operator should make of it.
+
+The two equations of the ledger are among them, in receipts and with copies counted:
+received = accepted + rejected, and accepted = stored + dead-lettered + in the spool.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """One gateway's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "receiver_requests",
+            "Export requests by transport and outcome. 'unauthenticated': a sender has a wrong key. 'refused': it was "
+            "told to try again. 'malformed': it sends what is not OTLP.",
+            "transport",
+            "outcome",
+        )
+        self.received = self._counter("received_spans", "Spans that arrived in readable requests.", "destination")
+        self.accepted = self._counter(
+            "accepted_spans", "Spans acknowledged after they were on disk in the spool.", "destination"
+        )
+        self.rejected = self._counter(
+            "rejected_spans",
+            "Spans that were not accepted, by reason; the sender was told. 'spool' means that it may try again: check "
+            "the disk of the data directory.",
+            "destination",
+            "reason",
+        )
+        self.stored = self._counter("stored_spans", "Spans that ClickHouse has confirmed.", "destination")
+        self.dead_lettered = self._counter(
+            "dead_lettered_spans",
+            "Spans that ClickHouse refuses for good. They are in the dead-letter directory, with the reason beside "
+            "them.",
+            "destination",
+        )
+        self.in_spool = self._gauge(
+            "spool_spans", "Spans in the spool that ClickHouse has not confirmed yet. Growing: see exporter_failures."
+        )
+        self.spool_bytes = self._gauge("spool_bytes", "The size of the spool's segments that wait for ClickHouse.")
+        self.damaged_bytes = self._counter(
+            "spool_damaged_bytes",
+            "Bytes at the ends of segments that could not be read back. After a power loss this is the last, "
+            "unacknowledged write; otherwise the disk is failing.",
+        )
+        self.damaged_segments = self._counter(
+            "spool_damaged_segments", "Segments that could not be read at all and were set aside, suffix .damaged."
+        )
+        self.batch_requests = self._histogram(
+            "batch_requests", "Requests processed and synced to disk together.", (1, 2, 5, 10, 20, 50, 100, 200, 500)
+        )
+        self.batch_seconds = self._histogram(
+            "batch_seconds", "Time from decoding a batch to having it on disk.", _SECONDS
+        )
+        self.batches_halved = self._counter(
+            "batches_halved",
+            "Batches that a processor could not handle and that were halved to find the request at fault. A defect of "
+            "Tollgate: please report it with the log line.",
+        )
+        self.exporter_inserts = self._counter("exporter_inserts", "Insert units that ClickHouse confirmed.", "table")
+        self.exporter_failures = self._counter(
+            "exporter_failures",
+            "Inserts that failed and are tried again. Growing: ClickHouse is away or overloaded; the log says which.",
+        )
+        self.exporter_seconds = self._histogram("exporter_insert_seconds", "Duration of inserts.", _SECONDS)
+        self.clickhouse_restarts = self._counter(
+            "embedded_clickhouse_restarts", "Times that the embedded ClickHouse died and was started again."
+        )
+
+    def expose(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"tollgate_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(f"tollgate_{name}", documentation, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"tollgate_{name}", documentation, registry=self.registry, buckets=buckets)

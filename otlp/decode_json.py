@@ -1,0 +1,342 @@
+"""Decodes OTLP/JSON into a batch under construction, as lenient as senders need and no more.
+
+OTLP/JSON differs from protobuf's JSON in its hex ids (OTLP specification, "JSON Protobuf Encoding"). Numbers may come
+as text, nulls mean absent, unknown fields are ignored, and enum names are understood though senders must not use them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from otlp.attributes import ValueType
+from otlp.errors import PermanentError
+from otlp.limits import BAD_END, BAD_SPAN_ID, BAD_START, BAD_TRACE_ID, MAX_TIME
+
+if TYPE_CHECKING:
+    from otlp.batch import Request
+    from otlp.builder import AttributeLists, SpanBatchBuilder
+
+_INTEGER = re.compile(r"-?[0-9]+")
+_KINDS = {
+    "SPAN_KIND_UNSPECIFIED": 0,
+    "SPAN_KIND_INTERNAL": 1,
+    "SPAN_KIND_SERVER": 2,
+    "SPAN_KIND_CLIENT": 3,
+    "SPAN_KIND_PRODUCER": 4,
+    "SPAN_KIND_CONSUMER": 5,
+}
+_STATUS_CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+
+_STRING, _INT, _DOUBLE, _BOOL, _JSON = (int(value_type) for value_type in ValueType)
+_ZERO_TRACE_ID, _ZERO_SPAN_ID = "0" * 32, "0" * 16
+
+_BAD_BODY = "The body is not an OTLP/JSON trace request"
+
+
+class _MalformedError(ValueError):
+    """Something in the body has a form that OTLP/JSON does not allow; the message says what."""
+
+
+def decode_json(body: bytes, request: Request, builder: SpanBatchBuilder) -> None:
+    """Append the spans of an ExportTraceServiceRequest to `builder`.
+
+    Spans with unusable ids or times are rejected one by one. A body that is not OTLP/JSON at all raises PermanentError
+    and leaves the builder as it was.
+    """
+    mark = builder.mark()
+    try:
+        document = orjson.loads(body) if body else {}
+        _decode_request(_message(document, "the body"), builder.add_request(request), builder)
+    except orjson.JSONDecodeError as error:
+        builder.rollback(mark)
+        raise PermanentError(f"{_BAD_BODY}: it is not valid JSON: {error}.", reason="malformed") from error
+    except (_MalformedError, RecursionError, orjson.JSONEncodeError) as error:
+        builder.rollback(mark)
+        raise PermanentError(f"{_BAD_BODY}: {error}.", reason="malformed") from error
+
+
+def _decode_request(document: dict[str, Any], request: int, builder: SpanBatchBuilder) -> None:
+    for resource_spans in _messages(document, "resourceSpans"):
+        resource = _message(resource_spans.get("resource"), "resource")
+        row = builder.resources.add(
+            request, _text(resource_spans, "schemaUrl"), _uint32(resource, "droppedAttributesCount")
+        )
+        _decode_attributes(resource, builder.resource_attributes, row)
+        for scope_spans in _messages(resource_spans, "scopeSpans"):
+            _decode_scope_spans(scope_spans, request, row, builder)
+
+
+def _decode_scope_spans(scope_spans: dict[str, Any], request: int, resource: int, builder: SpanBatchBuilder) -> None:
+    scope = _message(scope_spans.get("scope"), "scope")
+    row = builder.scopes.add(
+        resource,
+        _text(scope, "name"),
+        _text(scope, "version"),
+        _text(scope_spans, "schemaUrl"),
+        _uint32(scope, "droppedAttributesCount"),
+    )
+    _decode_attributes(scope, builder.scope_attributes, row)
+    for span in _messages(scope_spans, "spans"):
+        _decode_span(span, request, row, builder)
+
+
+def _decode_span(span: dict[str, Any], request: int, scope: int, builder: SpanBatchBuilder) -> None:
+    trace_id = _hex_id(span.get("traceId"), 16)
+    span_id = _hex_id(span.get("spanId"), 8)
+    if trace_id is None or trace_id == _ZERO_TRACE_ID:
+        return builder.reject(request, BAD_TRACE_ID)
+    if span_id is None or span_id == _ZERO_SPAN_ID:
+        return builder.reject(request, BAD_SPAN_ID)
+    start, end = _integer(span, "startTimeUnixNano"), _integer(span, "endTimeUnixNano")
+    if not 0 < start <= MAX_TIME:
+        return builder.reject(request, BAD_START)
+    if not 0 <= end <= MAX_TIME:
+        return builder.reject(request, BAD_END)
+    status = _message(span.get("status"), "status")
+    row = builder.spans.add(
+        request,
+        scope,
+        trace_id,
+        span_id,
+        _hex_id(span.get("parentSpanId"), 8) or "",
+        _text(span, "traceState"),
+        _text(span, "name"),
+        _text(status, "message"),
+        _enum(span, "kind", _KINDS),
+        _enum(status, "code", _STATUS_CODES),
+        _uint32(span, "flags"),
+        start,
+        end,
+        _uint32(span, "droppedAttributesCount"),
+        _uint32(span, "droppedEventsCount"),
+        _uint32(span, "droppedLinksCount"),
+    )
+    _decode_attributes(span, builder.span_attributes, row)
+    for event in _messages(span, "events"):
+        _decode_attributes(event, builder.event_attributes, _add_event(event, row, builder))
+    for link in _messages(span, "links"):
+        _decode_attributes(link, builder.link_attributes, _add_link(link, row, builder))
+    return None
+
+
+def _add_event(event: dict[str, Any], span: int, builder: SpanBatchBuilder) -> int:
+    time = min(max(_integer(event, "timeUnixNano"), 0), MAX_TIME)
+    return builder.events.add(span, time, _text(event, "name"), _uint32(event, "droppedAttributesCount"))
+
+
+def _add_link(link: dict[str, Any], span: int, builder: SpanBatchBuilder) -> int:
+    return builder.links.add(
+        span,
+        _hex_id(link.get("traceId"), 16) or "",
+        _hex_id(link.get("spanId"), 8) or "",
+        _text(link, "traceState"),
+        _uint32(link, "flags"),
+        _uint32(link, "droppedAttributesCount"),
+    )
+
+
+def _decode_attributes(owner: dict[str, Any], attributes: AttributeLists, row: int) -> None:
+    entries = owner.get("attributes")
+    if not entries:
+        return
+    if type(entries) is not list:
+        raise _MalformedError('"attributes" must be a list of {"key": ..., "value": {...}}')
+    codes, keys, types, strings = attributes.key_codes, attributes.key, attributes.type, attributes.strings
+    for entry in entries:
+        try:
+            key, value = entry["key"], entry.get("value")
+            text = value["stringValue"]
+        except (KeyError, TypeError, AttributeError):
+            key, text = _key(entry), None
+        if type(text) is str and type(key) is str:
+            strings.append(text)
+            types.append(_STRING)
+        else:
+            types.append(_decode_value(entry.get("value"), attributes))
+        keys.append(codes[key])
+    attributes.own(row)
+
+
+def _key(entry: Any) -> str:
+    if type(entry) is not dict:
+        raise _MalformedError('an attribute must be {"key": ..., "value": {...}}')
+    key = entry.get("key")
+    if key is None:
+        return ""
+    if type(key) is not str:
+        raise _MalformedError('an attribute\'s "key" must be text')
+    return key
+
+
+def _decode_value(value: Any, attributes: AttributeLists) -> int:
+    """Append an AnyValue to the list of its type and return that type."""
+    for name, content in _message(value, "an attribute's value").items():
+        if content is None:
+            continue
+        if name == "stringValue":
+            attributes.strings.append(_string(content))
+            return _STRING
+        if name == "intValue":
+            attributes.ints.append(_int64(content))
+            return _INT
+        if name == "doubleValue":
+            attributes.doubles.append(_double(content))
+            return _DOUBLE
+        if name == "boolValue":
+            attributes.bools.append(_bool(content))
+            return _BOOL
+        if name in _NESTED:
+            attributes.jsons.append(orjson.dumps(_normal({name: content})).decode())
+            return _JSON
+    attributes.jsons.append("{}")
+    return _JSON
+
+
+def _normal(value: Any) -> dict[str, Any]:
+    """An AnyValue in the one form in which it is stored: 64-bit integers as text, unknown fields and nulls left out."""
+    for name, content in _message(value, "a nested value").items():
+        if content is not None and name in _NORMAL_FORMS:
+            return {name: _NORMAL_FORMS[name](content)}
+    return {}
+
+
+def _normal_array(content: Any) -> dict[str, Any]:
+    return {"values": [_normal(value) for value in _list(_message(content, "arrayValue"), "values")]}
+
+
+def _normal_kvlist(content: Any) -> dict[str, Any]:
+    entries = _list(_message(content, "kvlistValue"), "values")
+    return {"values": [{"key": _key(entry), "value": _normal(entry.get("value"))} for entry in entries]}
+
+
+def _string(content: Any) -> str:
+    if type(content) is not str:
+        raise _MalformedError('a "stringValue" must be text')
+    return content
+
+
+def _int64(content: Any) -> int:
+    number = _number(content, "intValue")
+    if not -(2**63) <= number < 2**63:
+        raise _MalformedError('an "intValue" must fit into 64 bits')
+    return number
+
+
+def _double(content: Any) -> float:
+    if type(content) is str or type(content) is int:
+        try:
+            return float(content)
+        except (ValueError, OverflowError):
+            raise _MalformedError('a "doubleValue" must be a number, "NaN", "Infinity" or "-Infinity"') from None
+    if type(content) is not float:
+        raise _MalformedError('a "doubleValue" must be a number')
+    return content
+
+
+def _normal_double(content: Any) -> float | str:
+    number = _double(content)
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _bool(content: Any) -> bool:
+    if type(content) is not bool:
+        raise _MalformedError('a "boolValue" must be true or false')
+    return content
+
+
+_NESTED = frozenset({"arrayValue", "kvlistValue", "bytesValue"})
+_NORMAL_FORMS = {
+    "stringValue": _string,
+    "intValue": lambda content: str(_int64(content)),
+    "doubleValue": _normal_double,
+    "boolValue": _bool,
+    "bytesValue": _string,
+    "arrayValue": _normal_array,
+    "kvlistValue": _normal_kvlist,
+}
+
+
+def _message(value: Any, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        raise _MalformedError(f"{name} must be an object")
+    return value
+
+
+def _list(owner: dict[str, Any], name: str) -> list[Any]:
+    values = owner.get(name)
+    if values is None:
+        return []
+    if type(values) is not list:
+        raise _MalformedError(f'"{name}" must be a list')
+    return values
+
+
+def _messages(owner: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    values = _list(owner, name)
+    for value in values:
+        if type(value) is not dict:
+            raise _MalformedError(f'"{name}" must be a list of objects')
+    return values
+
+
+def _text(owner: dict[str, Any], name: str) -> str:
+    value = owner.get(name)
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise _MalformedError(f'"{name}" must be text')
+    return value
+
+
+def _number(value: Any, name: str) -> int:
+    if type(value) is int:
+        return value
+    if type(value) is str and _INTEGER.fullmatch(value):
+        return int(value)
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise _MalformedError(f'"{name}" must be an integer, as a number or as decimal text')
+
+
+def _integer(owner: dict[str, Any], name: str) -> int:
+    value = owner.get(name)
+    return 0 if value is None else _number(value, name)
+
+
+def _uint32(owner: dict[str, Any], name: str) -> int:
+    value = owner.get(name)
+    if value is None:
+        return 0
+    number = _number(value, name)
+    if not 0 <= number < 2**32:
+        raise _MalformedError(f'"{name}" must fit into 32 bits')
+    return number
+
+
+def _enum(owner: dict[str, Any], name: str, names: dict[str, int]) -> int:
+    value = owner.get(name)
+    if value is None:
+        return 0
+    if type(value) is str and value in names:
+        return names[value]
+    number = _number(value, name)
+    return number if 0 <= number < len(names) else 0
+
+
+def _hex_id(value: Any, size: int) -> str | None:
+    """The id as lower-case hex text, or None if it is not `size` bytes of hex."""
+    if type(value) is not str or len(value) != 2 * size:
+        return None
+    try:
+        raw = bytes.fromhex(value)
+    except ValueError:
+        return None
+    return raw.hex() if len(raw) == size else None
