@@ -6,29 +6,23 @@ Rows stay in the order of their owners, so that a selection of rows is ready to 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from otlp.types import BoolColumn, Float64Column, Int32Column, Int64Column, UInt8Column
+    from otlp.types import BoolColumn, Float64Column, Int32Column, Int64Column, TextColumn, UInt8Column
 
-
-class ValueType(IntEnum):
-    """Which values array holds an attribute's value.
-
-    JSON is the OTLP/JSON text of what has no column of its own: arrays, key-value lists, bytes, and the empty value.
-    """
-
-    STRING = 0
-    INT = 1
-    DOUBLE = 2
-    BOOL = 3
-    JSON = 4
+# Which values array holds an attribute's value. Plain numbers: an enum's members cost a look-up each time.
+STRING = 0
+INT = 1
+DOUBLE = 2
+BOOL = 3
+JSON = 4
+"""The OTLP/JSON text of what has no column of its own: arrays, key-value lists, bytes, and the empty value."""
+VALUE_TYPES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,7 @@ class Attributes:
     """The attributes of all resources, scopes, spans, events or links of a batch.
 
     `owner`, `key`, `type` and `slot` have one element an attribute: the owner's row (ascending), the index into `keys`,
-    a `ValueType`, and the index into that type's values array.
+    a value type, and the index into that type's values array.
     """
 
     keys: list[str]
@@ -44,19 +38,19 @@ class Attributes:
     key: Int32Column
     type: UInt8Column
     slot: Int32Column
-    strings: pa.StringArray
+    strings: TextColumn
     ints: Int64Column
     doubles: Float64Column
     bools: BoolColumn
-    jsons: pa.StringArray
+    jsons: TextColumn
 
     def __len__(self) -> int:
         """The number of attributes."""
         return len(self.owner)
 
-    def where(self, rule: Callable[[str], bool]) -> BoolColumn:
-        """What `rule` says of each attribute's key; it is asked once for each distinct key."""
-        return np.fromiter(map(rule, self.keys), np.bool_, len(self.keys))[self.key]
+    def where(self, rule: Mapping[str, bool]) -> BoolColumn:
+        """What `rule` says of each attribute's key."""
+        return np.array([rule[key] for key in self.keys], np.bool_)[self.key]
 
     def keep(self, mask: BoolColumn) -> Attributes:
         """Only the attributes where `mask` is true. No row leads to the values of the others any more."""
@@ -69,23 +63,34 @@ class Attributes:
         selected = self.keep(place[self.owner] >= 0)
         return replace(selected, owner=place[selected.owner])
 
-    def text(self, rows: Int32Column) -> pa.StringArray:
+    def repeated(self, owners: Int32Column) -> Attributes:
+        """The attributes as they are when owner `owners[i]`'s become those of a new owner `i`."""
+        if len(owners) and len(owners) == self.owner[-1] + 1 and (owners == np.arange(len(owners))).all():
+            return self
+        starts = np.searchsorted(self.owner, owners)
+        counts = np.searchsorted(self.owner, owners, side="right") - starts
+        new_owner = np.repeat(np.arange(len(owners), dtype=np.int32), counts)
+        rows = np.arange(len(new_owner)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        return replace(self, owner=new_owner, key=self.key[rows], type=self.type[rows], slot=self.slot[rows])
+
+    def text(self, rows: Int32Column) -> TextColumn:
         """The values at `rows` as text: numbers in their shortest form, booleans as in JSON, the rest as OTLP/JSON."""
         types, slots = self.type[rows], self.slot[rows]
         if not types.any():
-            return self.strings.take(pa.array(slots))
-        return pa.array([self._text_of(t, s) for t, s in zip(types.tolist(), slots.tolist(), strict=True)], pa.string())
+            return self.strings[slots]
+        text = np.empty(len(rows), np.object_)
+        for value_type in np.flatnonzero(np.bincount(types)).tolist():
+            selected = types == value_type
+            text[selected] = self._text_of(value_type, slots[selected])
+        return text
 
-    def _text_of(self, value_type: int, slot: int) -> str:
-        match value_type:
-            case ValueType.STRING:
-                text = self.strings[slot].as_py()
-            case ValueType.INT:
-                text = str(self.ints[slot])
-            case ValueType.DOUBLE:
-                text = repr(float(self.doubles[slot])).removesuffix(".0")
-            case ValueType.BOOL:
-                text = "true" if self.bools[slot] else "false"
-            case _:
-                text = self.jsons[slot].as_py()
-        return str(text)
+    def _text_of(self, value_type: int, slots: Int32Column) -> TextColumn | list[str]:
+        if value_type == STRING:
+            return self.strings[slots]
+        if value_type == INT:
+            return [str(number) for number in self.ints[slots].tolist()]
+        if value_type == DOUBLE:
+            return [repr(number).removesuffix(".0") for number in self.doubles[slots].tolist()]
+        if value_type == BOOL:
+            return ["true" if value else "false" for value in self.bools[slots].tolist()]
+        return self.jsons[slots]

@@ -1,22 +1,32 @@
 """SpanBatch: many requests' spans as columns, and what the processors have found out about them.
 
-The tables follow the OpenTelemetry Arrow (OTAP) data model. Fixed-width columns are numpy arrays, text columns are
-Arrow arrays, both without nulls unless said otherwise; every column of a table has one element a row.
+The tables follow the OpenTelemetry Arrow (OTAP) data model. Columns are numpy arrays without nulls unless said
+otherwise; every column of a table has one element a row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
-import pyarrow as pa
+
+from otlp.types import texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from otlp.attributes import Attributes
-    from otlp.types import BoolColumn, Int32Column, Int64Column, UInt8Column, UInt32Column
+    from otlp.types import (
+        BoolColumn,
+        Column,
+        Int32Column,
+        Int64Column,
+        NullableColumn,
+        TextColumn,
+        UInt8Column,
+        UInt32Column,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Resources:
     """`request` is a row of `SpanBatch.requests`."""
 
     request: Int32Column
-    schema_url: pa.StringArray
+    schema_url: TextColumn
     dropped_attributes: UInt32Column
 
 
@@ -41,9 +51,9 @@ class Scopes:
     """`resource` is a row of Resources."""
 
     resource: Int32Column
-    name: pa.StringArray
-    version: pa.StringArray
-    schema_url: pa.StringArray
+    name: TextColumn
+    version: TextColumn
+    schema_url: TextColumn
     dropped_attributes: UInt32Column
 
 
@@ -56,12 +66,12 @@ class Spans:
 
     request: Int32Column
     scope: Int32Column
-    trace_id: pa.StringArray
-    span_id: pa.StringArray
-    parent_span_id: pa.StringArray
-    trace_state: pa.StringArray
-    name: pa.StringArray
-    status_message: pa.StringArray
+    trace_id: TextColumn
+    span_id: TextColumn
+    parent_span_id: TextColumn
+    trace_state: TextColumn
+    name: TextColumn
+    status_message: TextColumn
     kind: UInt8Column
     status_code: UInt8Column
     flags: UInt32Column
@@ -82,7 +92,7 @@ class Events:
 
     span: Int32Column
     time: Int64Column
-    name: pa.StringArray
+    name: TextColumn
     dropped_attributes: UInt32Column
 
 
@@ -91,9 +101,9 @@ class Links:
     """`span` is a row of Spans; the ids are those of the span linked to."""
 
     span: Int32Column
-    trace_id: pa.StringArray
-    span_id: pa.StringArray
-    trace_state: pa.StringArray
+    trace_id: TextColumn
+    span_id: TextColumn
+    trace_state: TextColumn
     flags: UInt32Column
     dropped_attributes: UInt32Column
 
@@ -103,8 +113,8 @@ class Pairs:
     """Text by key, several to an owner: `owner` is a row of Spans (ascending)."""
 
     owner: Int32Column
-    key: pa.StringArray
-    value: pa.StringArray
+    key: TextColumn
+    value: TextColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +128,15 @@ class Rejection:
 
 TableT = TypeVar("TableT", Spans, Events, Links, Pairs)
 
-NO_PAIRS = Pairs(np.empty(0, np.int32), pa.array([], pa.string()), pa.array([], pa.string()))
+NO_PAIRS = Pairs(np.empty(0, np.int32), texts([]), texts([]))
 
 
 @dataclass(frozen=True, slots=True)
 class SpanBatch:
     """Spans of one or more requests. Immutable: a processor returns another one.
 
-    `metadata` is the caller's own metadata, `columns` the canonical columns by their names in ClickHouse (Arrow arrays
-    with nulls, one element a span); both are empty until processors fill them.
+    `metadata` is the caller's own metadata, `columns` the canonical columns by their names in ClickHouse (one element a
+    span; text is empty where it is unknown, numbers are null); both are empty until processors fill them.
     """
 
     requests: Sequence[Request]
@@ -141,12 +151,20 @@ class SpanBatch:
     event_attributes: Attributes
     link_attributes: Attributes
     metadata: Pairs = NO_PAIRS
-    columns: Mapping[str, pa.Array] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
     rejections: tuple[Rejection, ...] = ()
 
     def __len__(self) -> int:
         """The number of spans."""
         return len(self.spans)
+
+    def texts(self, name: str) -> TextColumn:
+        """A canonical column of text."""
+        return cast("TextColumn", self.columns[name])
+
+    def numbers(self, name: str) -> NullableColumn:
+        """A canonical column of numbers."""
+        return cast("NullableColumn", self.columns[name])
 
     def of_spans(self, per_request: Sequence[bool]) -> BoolColumn:
         """Spread a property of requests over their spans."""
@@ -156,7 +174,7 @@ class SpanBatch:
         """Spread a property of requests over their resources."""
         return np.asarray(per_request, np.bool_)[self.resources.request]
 
-    def with_columns(self, columns: Mapping[str, pa.Array]) -> SpanBatch:
+    def with_columns(self, columns: Mapping[str, Column]) -> SpanBatch:
         """The batch with these canonical columns added or replaced."""
         return replace(self, columns={**self.columns, **columns})
 
@@ -178,7 +196,6 @@ class SpanBatch:
         pairs = np.flatnonzero(mask[self.metadata.owner]).astype(np.int32)
         kept_events, kept_links = _take(self.events, events), _take(self.links, links)
         kept_metadata = _take(self.metadata, pairs)
-        indices = pa.array(spans)
         return replace(
             self,
             spans=_take(self.spans, spans),
@@ -188,17 +205,10 @@ class SpanBatch:
             event_attributes=self.event_attributes.of_owners(events, len(self.events.span)),
             link_attributes=self.link_attributes.of_owners(links, len(self.links.span)),
             metadata=replace(kept_metadata, owner=place[kept_metadata.owner]),
-            columns={name: column.take(indices) for name, column in self.columns.items()},
+            columns={name: column[spans] for name, column in self.columns.items()},
         )
 
 
 def _take(table: TableT, rows: Int32Column) -> TableT:
     """The given rows of a table."""
-    indices = pa.array(rows)
-    columns = {name: getattr(table, name) for name in table.__slots__}
-    return type(table)(
-        **{
-            name: column[rows] if isinstance(column, np.ndarray) else column.take(indices)
-            for name, column in columns.items()
-        }
-    )
+    return type(table)(*(getattr(table, name)[rows] for name in table.__slots__))

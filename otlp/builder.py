@@ -9,10 +9,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 
-from otlp.attributes import Attributes, ValueType
+from otlp.attributes import Attributes
 from otlp.batch import Events, Links, Rejection, Request, Resources, Scopes, SpanBatch, Spans
+from otlp.types import texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Decoder: TypeAlias = "Callable[[bytes, Request, SpanBatchBuilder], None]"
 """Appends the spans of a request's body to a builder, or raises PermanentError and leaves it as it was."""
 
-_FIXED: dict[str, type] = {
+_DTYPES: dict[str, type] = {
     "request": np.int32,
     "resource": np.int32,
     "scope": np.int32,
@@ -71,20 +71,20 @@ class AttributeLists:
         """The collected attributes as columns."""
         types = np.array(self.type, np.uint8)
         slot = np.empty(len(types), np.int32)
-        for value_type, count in enumerate(np.bincount(types, minlength=len(ValueType)).tolist()):
-            if count:
-                slot[types == value_type] = np.arange(count, dtype=np.int32)
+        for value_type, values in enumerate(self.lists()[3:]):
+            if values:
+                slot[types == value_type] = np.arange(len(values), dtype=np.int32)
         return Attributes(
             keys,
             np.array(self.owner, np.int32),
             np.array(self.key, np.int32),
             types,
             slot,
-            pa.array(self.strings, pa.string()),
+            texts(self.strings),
             np.array(self.ints, np.int64),
             np.array(self.doubles, np.float64),
             np.array(self.bools, np.bool_),
-            pa.array(self.jsons, pa.string()),
+            texts(self.jsons),
         )
 
 
@@ -93,7 +93,8 @@ class TableLists:
 
     def __init__(self, table: type) -> None:
         self.table = table
-        self.columns: tuple[list[Any], ...] = tuple([] for _ in table.__slots__)  # type: ignore[attr-defined]
+        self.names: tuple[str, ...] = table.__slots__  # type: ignore[attr-defined]
+        self.columns: tuple[list[Any], ...] = tuple([] for _ in self.names)
 
     def __len__(self) -> int:
         """The number of rows so far."""
@@ -107,14 +108,11 @@ class TableLists:
 
     def build(self) -> Any:
         """The collected rows as columns."""
-        names = self.table.__slots__  # type: ignore[attr-defined]
-        return self.table(*(_column(name, values) for name, values in zip(names, self.columns, strict=True)))
+        return self.table(*(_column(name, values) for name, values in zip(self.names, self.columns, strict=True)))
 
 
-def _column(name: str, values: list[Any]) -> np.ndarray | pa.StringArray:
-    if name in _FIXED:
-        return np.array(values, _FIXED[name])
-    return pa.array(values, pa.string())
+def _column(name: str, values: list[Any]) -> np.ndarray:
+    return np.array(values, _DTYPES.get(name, np.object_))
 
 
 class SpanBatchBuilder:

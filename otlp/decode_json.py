@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from otlp.attributes import ValueType
+from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING
 from otlp.errors import PermanentError
 from otlp.limits import BAD_END, BAD_SPAN_ID, BAD_START, BAD_TRACE_ID, MAX_TIME
 
@@ -31,7 +31,6 @@ _KINDS = {
 }
 _STATUS_CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 
-_STRING, _INT, _DOUBLE, _BOOL, _JSON = (int(value_type) for value_type in ValueType)
 _ZERO_TRACE_ID, _ZERO_SPAN_ID = "0" * 32, "0" * 16
 
 _BAD_BODY = "The body is not an OTLP/JSON trace request"
@@ -154,7 +153,7 @@ def _decode_attributes(owner: dict[str, Any], attributes: AttributeLists, row: i
             key, text = _key(entry), None
         if type(text) is str and type(key) is str:
             strings.append(text)
-            types.append(_STRING)
+            types.append(STRING)
         else:
             types.append(_decode_value(entry.get("value"), attributes))
         keys.append(codes[key])
@@ -179,21 +178,21 @@ def _decode_value(value: Any, attributes: AttributeLists) -> int:
             continue
         if name == "stringValue":
             attributes.strings.append(_string(content))
-            return _STRING
+            return STRING
         if name == "intValue":
             attributes.ints.append(_int64(content))
-            return _INT
+            return INT
         if name == "doubleValue":
             attributes.doubles.append(_double(content))
-            return _DOUBLE
+            return DOUBLE
         if name == "boolValue":
             attributes.bools.append(_bool(content))
-            return _BOOL
+            return BOOL
         if name in _NESTED:
             attributes.jsons.append(orjson.dumps(_normal({name: content})).decode())
-            return _JSON
+            return JSON
     attributes.jsons.append("{}")
-    return _JSON
+    return JSON
 
 
 def _normal(value: Any) -> dict[str, Any]:

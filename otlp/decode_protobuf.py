@@ -10,7 +10,7 @@ import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otlp.attributes import ValueType
+from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING
 from otlp.errors import PermanentError
 from otlp.limits import BAD_END, BAD_SPAN_ID, BAD_START, BAD_TRACE_ID, MAX_TIME
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from otlp.batch import Request
     from otlp.builder import AttributeLists, SpanBatchBuilder
 
-_STRING, _INT, _DOUBLE, _BOOL, _JSON = (int(value_type) for value_type in ValueType)
 _ZERO_TRACE_ID, _ZERO_SPAN_ID = bytes(16), bytes(8)
 _SPAN_KINDS, _STATUS_CODES = 6, 3
 
@@ -119,19 +118,19 @@ def _decode_attributes(entries: Any, attributes: AttributeLists, row: int) -> No
         match value.WhichOneof("value"):
             case "string_value":
                 attributes.strings.append(value.string_value)
-                types.append(_STRING)
+                types.append(STRING)
             case "int_value":
                 attributes.ints.append(value.int_value)
-                types.append(_INT)
+                types.append(INT)
             case "double_value":
                 attributes.doubles.append(value.double_value)
-                types.append(_DOUBLE)
+                types.append(DOUBLE)
             case "bool_value":
                 attributes.bools.append(value.bool_value)
-                types.append(_BOOL)
+                types.append(BOOL)
             case _:
                 attributes.jsons.append(orjson.dumps(_otlp_json(value)).decode())
-                types.append(_JSON)
+                types.append(JSON)
         keys.append(codes[entry.key])
     attributes.own(row)
 

@@ -5,101 +5,107 @@ Senders write numbers as integers, doubles or text; what cannot be the number th
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from otlp.attributes import ValueType
+from otlp.attributes import DOUBLE, INT, STRING
+from otlp.types import NullableColumn
+from processors.money import UNITS_PER_DOLLAR, units, units_of_doubles, usd
 
 if TYPE_CHECKING:
     from otlp.attributes import Attributes
-    from otlp.types import Int32Column
+    from otlp.types import Float64Column, Int32Column, TextColumn
 
-USD = pa.decimal128(18, 12)
-"""US dollars, exact to 12 decimals."""
-
-_USD_UNIT = Decimal("1E-12")
-_USD_LIMIT = Decimal(10) ** 6
-_EXACT = Context(prec=50, rounding=ROUND_HALF_EVEN)
+_MOST_DOLLARS = 10**6
 
 
-def usd(value: float | str | Decimal) -> Decimal | None:
-    """An amount as it is stored. A double counts as the decimal of its shortest text; rounded once, half to even.
+def texts(attributes: Attributes, rows: Int32Column) -> TextColumn:
+    """The values at `rows` as text; empty where a row is -1."""
+    text = np.full(rows.shape, "", np.object_)
+    present = rows >= 0
+    text[present] = attributes.text(rows[present])
+    return text
 
-    None for what is no amount, or too large for a single span (a million dollars).
-    """
+
+def counts(attributes: Attributes, rows: Int32Column) -> NullableColumn:
+    """The values at `rows` as whole numbers, 0 or more (uint64)."""
+    values = np.zeros(rows.shape, np.uint64)
+    valid = np.zeros(rows.shape, np.bool_)
+    cells, types, slots = _present(attributes, rows)
+    whole = types == INT
+    numbers = attributes.ints[slots[whole]]
+    values[cells[whole]] = np.maximum(numbers, 0).astype(np.uint64)
+    valid[cells[whole]] = numbers >= 0
+    for cell, number in _others(attributes, cells, types, slots, ~whole):
+        if 0 <= number < 2**63 and number == int(number):
+            values[cell], valid[cell] = int(number), True
+    return NullableColumn(values, valid)
+
+
+def milliseconds(attributes: Attributes, rows: Int32Column, factor: Float64Column) -> NullableColumn:
+    """The values at `rows`, each times its factor (float64)."""
+    values = np.full(rows.shape, np.nan)
+    cells, types, slots = _present(attributes, rows)
+    doubles = types == DOUBLE
+    values[cells[doubles]] = attributes.doubles[slots[doubles]]
+    for cell, number in _others(attributes, cells, types, slots, ~doubles):
+        values[cell] = float(number)
+    values *= factor
+    return NullableColumn(values, np.isfinite(values))
+
+
+def dollars(attributes: Attributes, rows: Int32Column) -> NullableColumn:
+    """The values at `rows` as amounts in units of 10^-12 US dollars (int64)."""
+    values = np.zeros(rows.shape, np.int64)
+    valid = np.zeros(rows.shape, np.bool_)
+    cells, types, slots = _present(attributes, rows)
+    doubles = types == DOUBLE
+    values[cells[doubles]], valid[cells[doubles]] = units_of_doubles(attributes.doubles[slots[doubles]])
+    whole = types == INT
+    numbers = attributes.ints[slots[whole]]
+    usable = (numbers > -_MOST_DOLLARS) & (numbers < _MOST_DOLLARS)
+    values[cells[whole]] = np.where(usable, numbers, 0) * UNITS_PER_DOLLAR
+    valid[cells[whole]] = usable
+    for cell, number in _others(attributes, cells, types, slots, ~(doubles | whole)):
+        exact = units(usd(number))
+        if exact is not None:
+            values[cell], valid[cell] = exact, True
+    return NullableColumn(values, valid)
+
+
+def _present(attributes: Attributes, rows: Int32Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cells that have a row, and the type and slot of each one's value."""
+    cells = np.flatnonzero(rows >= 0)
+    found = rows[cells]
+    return cells, attributes.type[found], attributes.slot[found]
+
+
+def _others(
+    attributes: Attributes, cells: np.ndarray, types: np.ndarray, slots: np.ndarray, chosen: np.ndarray
+) -> list[tuple[int, Decimal]]:
+    """The chosen cells whose values are numbers in whatever form, exactly."""
+    if not chosen.any():
+        return []
+    numbers = []
+    for cell, value_type, slot in zip(cells[chosen].tolist(), types[chosen], slots[chosen], strict=True):
+        number = _number(attributes, int(value_type), int(slot))
+        if number is not None:
+            numbers.append((cell, number))
+    return numbers
+
+
+def _number(attributes: Attributes, value_type: int, slot: int) -> Decimal | None:
     try:
-        amount = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        if value_type == INT:
+            number = Decimal(int(attributes.ints[slot]))
+        elif value_type == DOUBLE:
+            number = Decimal(repr(float(attributes.doubles[slot])))
+        elif value_type == STRING:
+            number = Decimal(attributes.strings[slot].strip())
+        else:
+            return None
     except InvalidOperation:
         return None
-    if not amount.is_finite() or abs(amount) >= _USD_LIMIT:
-        return None
-    return amount.quantize(_USD_UNIT, context=_EXACT)
-
-
-def texts(attributes: Attributes, rows: Int32Column) -> pa.StringArray:
-    """The values at `rows` as text; empty where a row is -1."""
-    present = rows >= 0
-    found = attributes.text(rows[present])
-    place = np.full(len(rows), len(found), np.int32)
-    place[present] = np.arange(len(found), dtype=np.int32)
-    return pa.concat_arrays([found, pa.array([""], pa.string())]).take(pa.array(place))
-
-
-def counts(attributes: Attributes, rows: Int32Column) -> pa.UInt64Array:
-    """The values at `rows` as whole numbers, 0 or more."""
-    values = np.zeros(len(rows), np.uint64)
-    absent = np.ones(len(rows), np.bool_)
-    present = np.flatnonzero(rows >= 0)
-    types, slots = attributes.type[rows[present]], attributes.slot[rows[present]]
-    whole = types == ValueType.INT
-    numbers = attributes.ints[slots[whole]]
-    usable = numbers >= 0
-    cells = present[whole][usable]
-    values[cells] = numbers[usable].astype(np.uint64)
-    absent[cells] = False
-    for cell in present[~whole].tolist():
-        number = _number(attributes, int(rows[cell]))
-        if number is not None and 0 <= number < 2**63 and number == int(number):
-            values[cell] = int(number)
-            absent[cell] = False
-    return pa.array(values, mask=absent)
-
-
-def milliseconds(attributes: Attributes, rows: Int32Column, factor: np.ndarray) -> pa.DoubleArray:
-    """The values at `rows`, each times its factor."""
-    values = np.full(len(rows), np.nan)
-    for cell in np.flatnonzero(rows >= 0).tolist():
-        number = _number(attributes, int(rows[cell]))
-        if number is not None:
-            values[cell] = float(number) * factor[cell]
-    return pa.array(values, mask=~np.isfinite(values))
-
-
-def dollars(attributes: Attributes, rows: Int32Column) -> pa.Decimal128Array:
-    """The values at `rows` as amounts in US dollars."""
-    amounts: list[Decimal | None] = [None] * len(rows)
-    for cell in np.flatnonzero(rows >= 0).tolist():
-        number = _number(attributes, int(rows[cell]))
-        amounts[cell] = None if number is None else usd(number)
-    return pa.array(amounts, USD)
-
-
-def _number(attributes: Attributes, row: int) -> Decimal | None:
-    """The number that an attribute holds, in whatever form, exactly; None for anything else."""
-    slot = attributes.slot[row]
-    match attributes.type[row]:
-        case ValueType.INT:
-            return Decimal(int(attributes.ints[slot]))
-        case ValueType.DOUBLE:
-            number = Decimal(repr(float(attributes.doubles[slot])))
-        case ValueType.STRING:
-            try:
-                number = Decimal(attributes.strings[slot].as_py().strip())
-            except InvalidOperation:
-                return None
-        case _:
-            return None
     return number if number.is_finite() else None

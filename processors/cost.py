@@ -6,26 +6,24 @@ What can be neither is null, never 0: an unknown cost must not look like a free 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from config import Model
-from processors import convert
 from processors.genai_table import Sender
+from processors.money import units, usd
 from processors.prices import Tokens, price
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from otlp.batch import SpanBatch
     from processors.base import Context, Processor
+    from processors.prices import Price
 
 REPORTED, COMPUTED = "reported", "computed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NEEDED = ("CostUsd", "CallId", "Model")
+_AMOUNTS = ("CostUsd", "InputCostUsd", "OutputCostUsd")
+_TOKENS = ("InputTokens", "OutputTokens", "CachedInputTokens", "CacheWriteTokens")
 
 
 class CostSettings(Model):
@@ -42,38 +40,35 @@ def attribute(batch: SpanBatch, _: Context) -> SpanBatch:
 
     Without the canonical columns of the genai step there is nothing to go by, and the batch stays as it is.
     """
-    if not all(name in batch.columns for name in _NEEDED):
+    if "CallId" not in batch.columns:
         return batch
-    columns = batch.columns
-    reported = columns["CostUsd"].is_valid().to_numpy(zero_copy_only=False)
-    is_call = pc.not_equal(columns["CallId"], "").to_numpy(zero_copy_only=False)
-    named = pc.not_equal(columns["Model"], "").to_numpy(zero_copy_only=False)
-    unpriced = np.flatnonzero(is_call & named & ~reported)
-    sources = np.where(reported, REPORTED, "").astype(object)
-    if not len(unpriced):
-        return batch.with_columns({"CostSource": pa.array(sources, pa.string())})
-    costs = {name: columns[name].to_pylist() for name in ("CostUsd", "InputCostUsd", "OutputCostUsd")}
-    for row in unpriced.tolist():
-        computed = _compute(batch, row)
-        if computed is not None:
-            sources[row] = COMPUTED
-            costs["CostUsd"][row], costs["InputCostUsd"][row], costs["OutputCostUsd"][row] = computed
-    priced = {name: pa.array(values, convert.USD) for name, values in costs.items()}
-    return batch.with_columns({**priced, "CostSource": pa.array(sources, pa.string())})
+    reported = batch.numbers("CostUsd").valid
+    sources = np.where(reported, REPORTED, "").astype(np.object_)
+    unpriced = ~reported & (batch.texts("CallId") != "") & (batch.texts("Model") != "")
+    if not unpriced.any():
+        return batch.with_columns({"CostSource": sources})
+    amounts = {name: batch.numbers(name).copy() for name in _AMOUNTS}
+    for row in np.flatnonzero(unpriced).tolist():
+        found = _price(batch, row)
+        if found is None:
+            continue
+        sources[row] = COMPUTED
+        for name, amount in zip(_AMOUNTS, found, strict=True):
+            exact = units(usd(amount))
+            if exact is not None:
+                amounts[name].values[row], amounts[name].valid[row] = exact, True
+    return batch.with_columns({**amounts, "CostSource": sources})
 
 
-def _compute(batch: SpanBatch, row: int) -> tuple[Decimal | None, ...] | None:
-    def value(name: str) -> Any:
-        return batch.columns[name][row].as_py()
-
-    tokens = Tokens(*map(value, ("InputTokens", "OutputTokens", "CachedInputTokens", "CacheWriteTokens")))
+def _price(batch: SpanBatch, row: int) -> Price | None:
+    used = [batch.numbers(name) for name in _TOKENS]
+    tokens = Tokens(*(int(column.values[row]) if column.valid[row] else None for column in used))
     if tokens.input is None and tokens.output is None:
         return None
-    found = price(
-        value("Model"),
-        value("Provider"),
+    return price(
+        batch.texts("Model")[row],
+        batch.texts("Provider")[row],
         tokens,
         _EPOCH + timedelta(microseconds=int(batch.spans.start[row]) // 1000),
-        via_openrouter=value("Source") == Sender.BROADCAST.value,
+        via_openrouter=batch.texts("Source")[row] == Sender.BROADCAST.value,
     )
-    return None if found is None else tuple(convert.usd(amount) for amount in found)

@@ -6,27 +6,25 @@ A call is recognised from its span alone, so that no order or completeness of de
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from config import Model
-from otlp.attributes import ValueType
+from otlp.types import NullableColumn
 from processors import convert
 from processors.genai_table import CALLS, COLUMNS, SPAN_TYPE, TEST_MARK, Kind, Sender, Transform
 from processors.pick import Plan
 
 if TYPE_CHECKING:
-    from otlp.attributes import Attributes
     from otlp.batch import SpanBatch
-    from otlp.types import BoolColumn, Int64Column
+    from otlp.types import BoolColumn, Column, Int64Column, TextColumn
     from processors.base import Context, Processor
     from processors.pick import Picked
 
 _OPENROUTER = "openrouter"
+_SERVICE = "ServiceName"
 _CONNECTION_TEST = "openrouter-connection-test"
 _SEND_TRACE_BUTTON = "observability-test-button"
 _GENERATION_ID = re.compile(r"gen-([0-9]{9,10})-.+")
@@ -34,10 +32,20 @@ _CHILD_SUFFIX = re.compile(r":(?:attempt-[0-9]+|generation)$")
 _ID_TRUST_NS = 31 * 86_400 * 10**9
 """How far a generation id's own time may lie from its span's before it is taken for somebody else's format."""
 
+# Columns of one kind lie together, so that they are converted together.
 _ORDERED = sorted(COLUMNS, key=lambda column: column.kind.value)
-_OF_SPANS = Plan(_ORDERED, of_resource=False)
-_OF_RESOURCES = Plan(_ORDERED, of_resource=True)
-_KIND_ROWS = {kind: [row for row, column in enumerate(_ORDERED) if column.kind is kind] for kind in Kind}
+_PLAN = Plan(_ORDERED)
+_ROWS_OF = {
+    kind: slice(
+        next(row for row, column in enumerate(_ORDERED) if column.kind is kind),
+        1 + max(row for row, column in enumerate(_ORDERED) if column.kind is kind),
+    )
+    for kind in Kind
+}
+_TRANSFORMED = np.array([key.transform is not Transform.NONE for key in _PLAN.keys], np.bool_)
+_RESOURCE_KEYS = {
+    key.name: (column.name, rank) for column in COLUMNS for rank, key in enumerate(column.keys) if key.of_resource
+}
 
 
 class GenAiSettings(Model):
@@ -50,73 +58,72 @@ def create(_: GenAiSettings) -> Processor:
 
 
 def canonicalize(batch: SpanBatch, _: Context) -> SpanBatch:
-    """Add the canonical columns, `Source`, `IsTest`, `CallId` (empty if the span is no call) and `CallTime`."""
+    """Add the canonical columns, `Source`, `IsTest`, `CallId` (empty if the span is no call) and `CallTime` (ns)."""
     if not len(batch):
         return batch
-    broadcast_resources = _sent_by_openrouter(batch)
-    resource_of_span = batch.scopes.resource[batch.spans.scope]
-    broadcast = broadcast_resources[resource_of_span]
-    picked = _OF_SPANS.pick(batch.span_attributes, len(batch), broadcast)
-    columns = _convert(batch.span_attributes, picked, _OF_SPANS)
-    fallback = _OF_RESOURCES.pick(batch.resource_attributes, len(broadcast_resources), broadcast_resources)
-    for name, values in _convert(batch.resource_attributes, fallback, _OF_RESOURCES).items():
-        of_spans = values.take(pa.array(resource_of_span))
-        columns[name] = _first_filled(columns[name], of_spans) if name in columns else of_spans
+    of_resources = _resource_columns(batch)
+    scope_of_span = batch.spans.scope
+    resource_of_span = batch.scopes.resource[scope_of_span]
+    broadcast = np.asarray(
+        (of_resources[_SERVICE][resource_of_span] == _OPENROUTER) & (batch.scopes.name[scope_of_span] == _OPENROUTER),
+        np.bool_,
+    )
+    columns = _convert(batch, _PLAN.pick(batch.span_attributes, len(batch), broadcast))
+    for name, values in of_resources.items():
+        column = columns[name]
+        columns[name] = np.where(column == "", values[resource_of_span], column)
     columns |= _calls(batch, columns, broadcast)
     del columns[SPAN_TYPE], columns[TEST_MARK]
     return batch.with_columns(columns)
 
 
-def _sent_by_openrouter(batch: SpanBatch) -> BoolColumn:
-    """Which resources come from OpenRouter Broadcast: service and scope are both named so."""
+def _resource_columns(batch: SpanBatch) -> dict[str, TextColumn]:
+    """The columns that resources can fill, for each resource; they are few, so a plain loop is the fastest way."""
     attributes = batch.resource_attributes
-    named = np.zeros(len(batch.resources.request), np.bool_)
-    rows = np.flatnonzero(attributes.where("service.name".__eq__) & (attributes.type == ValueType.STRING))
-    names = attributes.strings.take(pa.array(attributes.slot[rows]))
-    named[attributes.owner[rows]] = pc.equal(names, _OPENROUTER).to_numpy(zero_copy_only=False)
-    scoped = np.zeros(len(named), np.bool_)
-    scoped[batch.scopes.resource] = pc.equal(batch.scopes.name, _OPENROUTER).to_numpy(zero_copy_only=False)
-    return named & scoped
-
-
-def _convert(attributes: Attributes, picked: Picked, plan: Plan) -> dict[str, pa.Array]:
-    """Each column's values; all columns of one kind are converted together and then cut apart."""
-    columns: dict[str, pa.Array] = {}
-    owners = picked.row.shape[1]
-    for kind, numbers in _KIND_ROWS.items():
-        used = [number for number in numbers if number in plan.used_columns]
-        if not used:
-            continue
-        rows = picked.row[used].ravel()
-        match kind:
-            case Kind.TEXT:
-                values = _transformed(convert.texts(attributes, rows), picked.choice[used].ravel(), plan)
-            case Kind.COUNT:
-                values = convert.counts(attributes, rows)
-            case Kind.MILLISECONDS:
-                values = convert.milliseconds(attributes, rows, _factors(picked.choice[used].ravel(), plan))
-            case Kind.USD:
-                values = convert.dollars(attributes, rows)
-        for place, number in enumerate(used):
-            columns[_ORDERED[number].name] = values.slice(place * owners, owners)
+    resources = len(batch.resources.request)
+    columns = {name: np.full(resources, "", np.object_) for name, _ in _RESOURCE_KEYS.values()}
+    ranks: dict[tuple[str, int], int] = {}
+    wanted = [_RESOURCE_KEYS.get(key) for key in attributes.keys]
+    rows = [row for row, code in enumerate(attributes.key.tolist()) if wanted[code] is not None]
+    for row, value in zip(rows, attributes.text(np.array(rows, np.int32)), strict=True):
+        name, rank = _RESOURCE_KEYS[attributes.keys[attributes.key[row]]]
+        owner = int(attributes.owner[row])
+        if rank <= ranks.get((name, owner), rank):
+            columns[name][owner] = value
+            ranks[name, owner] = rank
     return columns
 
 
-def _transformed(values: pa.StringArray, choices: np.ndarray, plan: Plan) -> pa.StringArray:
-    cells = np.flatnonzero(plan.transformed[choices] & (choices >= 0))
-    if not len(cells):
-        return values
-    texts = values.to_pylist()
-    for cell in cells.tolist():
-        if plan.keys[choices[cell]].transform is Transform.FIRST:
-            texts[cell] = _first(texts[cell])
+def _convert(batch: SpanBatch, picked: Picked) -> dict[str, Any]:
+    """Each column's values; all columns of one kind are converted together and then cut apart."""
+    attributes = batch.span_attributes
+    columns: dict[str, Any] = {}
+    for kind, rows_of_kind in _ROWS_OF.items():
+        shape = picked.row[rows_of_kind].shape
+        rows, choices = picked.row[rows_of_kind].ravel(), picked.choice[rows_of_kind].ravel()
+        if kind is Kind.TEXT:
+            table = _transformed(convert.texts(attributes, rows), choices).reshape(shape)
+            columns |= dict(zip((column.name for column in _ORDERED[rows_of_kind]), table, strict=True))
+            continue
+        if kind is Kind.COUNT:
+            values = convert.counts(attributes, rows)
+        elif kind is Kind.USD:
+            values = convert.dollars(attributes, rows)
         else:
-            texts[cell] = _CHILD_SUFFIX.sub("", texts[cell])
-    return pa.array(texts, pa.string())
+            values = convert.milliseconds(attributes, rows, np.where(_TRANSFORMED[choices] & (choices >= 0), 1e3, 1.0))
+        numbers, valid = values.values.reshape(shape), values.valid.reshape(shape)
+        for place, column in enumerate(_ORDERED[rows_of_kind]):
+            columns[column.name] = NullableColumn(numbers[place], valid[place])
+    return columns
 
 
-def _factors(choices: np.ndarray, plan: Plan) -> np.ndarray:
-    return np.where(plan.transformed[choices] & (choices >= 0), 1000.0, 1.0)
+def _transformed(values: TextColumn, choices: np.ndarray) -> TextColumn:
+    for cell in np.flatnonzero(_TRANSFORMED[choices] & (choices >= 0)).tolist():
+        if _PLAN.keys[choices[cell]].transform is Transform.FIRST:
+            values[cell] = _first(values[cell])
+        else:
+            values[cell] = _CHILD_SUFFIX.sub("", values[cell])
+    return values
 
 
 def _first(text: str) -> str:
@@ -133,57 +140,49 @@ def _first(text: str) -> str:
     return text
 
 
-def _first_filled(values: pa.StringArray, otherwise: pa.StringArray) -> pa.StringArray:
-    return pc.if_else(pc.equal(values, ""), otherwise, values)
-
-
-def _calls(batch: SpanBatch, columns: dict[str, pa.Array], broadcast: BoolColumn) -> dict[str, pa.Array]:
+def _calls(batch: SpanBatch, columns: dict[str, Any], broadcast: BoolColumn) -> dict[str, Column]:
     """What follows from the columns together."""
-    names = batch.spans.name
-    test = (
-        np.array(
-            [
-                name == _CONNECTION_TEST or mark == _SEND_TRACE_BUTTON
-                for name, mark in zip(names.to_pylist(), columns[TEST_MARK].to_pylist(), strict=True)
-            ]
-        )
-        & broadcast
-    )
-    generation = pc.equal(columns[SPAN_TYPE], "generation").to_numpy(zero_copy_only=False)
-    operation = np.array([name in CALLS for name in columns["Operation"].to_pylist()])
+    test = broadcast & ((batch.spans.name == _CONNECTION_TEST) | (columns[TEST_MARK] == _SEND_TRACE_BUTTON))
+    generation = columns[SPAN_TYPE] == "generation"
+    operation = np.array([name in CALLS for name in columns["Operation"]], np.bool_)
     is_call = np.where(broadcast, generation, operation) & ~test
     call_id, call_time = _identify(batch, columns["GenerationId"], is_call)
     return {
         "ModelAuthor": _authors(columns["ModelAuthor"], columns["Model"]),
-        "TotalTokens": pc.coalesce(columns["TotalTokens"], pc.add(columns["InputTokens"], columns["OutputTokens"])),
-        "Source": pa.array([Sender.BROADCAST.value if sent else Sender.SDK.value for sent in broadcast], pa.string()),
-        "IsTest": pa.array(test),
+        "TotalTokens": _total(columns["TotalTokens"], columns["InputTokens"], columns["OutputTokens"]),
+        "Source": np.where(broadcast, Sender.BROADCAST.value, Sender.SDK.value).astype(np.object_),
+        "IsTest": test.astype(np.bool_),
         "CallId": call_id,
         "CallTime": call_time,
     }
 
 
-def _authors(authors: pa.StringArray, models: pa.StringArray) -> pa.StringArray:
+def _authors(authors: TextColumn, models: TextColumn) -> TextColumn:
     """The model's author: as reported, else what stands before the slash of its slug."""
-    return pa.array(
-        [
-            author or (model.partition("/")[0] if "/" in model else "")
-            for author, model in zip(authors.to_pylist(), models.to_pylist(), strict=True)
-        ],
-        pa.string(),
+    result = authors.copy()
+    for row in np.flatnonzero((authors == "") & (models != "")).tolist():
+        author, slash, _ = models[row].partition("/")
+        result[row] = author if slash else ""
+    return result
+
+
+def _total(total: NullableColumn, inputs: NullableColumn, outputs: NullableColumn) -> NullableColumn:
+    """The total as reported, else the sum of its parts."""
+    return NullableColumn(
+        np.where(total.valid, total.values, inputs.values + outputs.values),
+        total.valid | (inputs.valid & outputs.valid),
     )
 
 
-def _identify(batch: SpanBatch, generations: pa.StringArray, is_call: BoolColumn) -> tuple[pa.Array, pa.Array]:
+def _identify(batch: SpanBatch, generations: TextColumn, is_call: BoolColumn) -> tuple[TextColumn, Int64Column]:
     """The identity of each call: OpenRouter's generation, so that copies of one meet; else the span itself."""
-    ids = [""] * len(batch)
-    times: Int64Column = batch.spans.start.copy()
+    ids = np.full(len(batch), "", np.object_)
+    times = batch.spans.start.copy()
     for row in np.flatnonzero(is_call).tolist():
-        generation = generations[row].as_py()
-        match = _GENERATION_ID.fullmatch(generation)
+        match = _GENERATION_ID.fullmatch(generations[row])
         if match and abs(int(match[1]) * 10**9 - int(times[row])) < _ID_TRUST_NS:
-            ids[row] = generation
+            ids[row] = generations[row]
             times[row] = int(match[1]) * 10**9
         else:
             ids[row] = f"{batch.spans.trace_id[row]}:{batch.spans.span_id[row]}"
-    return pa.array(ids, pa.string()), pa.array(times).view(pa.timestamp("ns", "UTC"))
+    return ids, times

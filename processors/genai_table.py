@@ -41,7 +41,7 @@ class Transform(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An attribute key; `sender` restricts it to spans of that sender."""
+    """An attribute key; `sender` restricts it to spans of that sender. Keys of resources have neither restriction."""
 
     name: str
     sender: Sender | None = None
@@ -62,8 +62,8 @@ def _column(name: str, kind: Kind, *keys: str | Key) -> Column:
     return Column(name, kind, tuple(Key(key) if isinstance(key, str) else key for key in keys))
 
 
-def _resource(name: str, transform: Transform = Transform.NONE, sender: Sender | None = None) -> Key:
-    return Key(name, sender, transform, of_resource=True)
+def _resource(name: str) -> Key:
+    return Key(name, of_resource=True)
 
 
 _TEXT, _COUNT, _USD = Kind.TEXT, Kind.COUNT, Kind.USD
@@ -83,7 +83,7 @@ COLUMNS: tuple[Column, ...] = (
         _TEXT,
         Key("gen_ai.response.id", Sender.BROADCAST, Transform.GENERATION),
         Key("gen_ai.response.id", Sender.SDK),
-        _resource("openrouter.trace.id", sender=Sender.BROADCAST),
+        _resource("openrouter.trace.id"),
     ),
     _column("ServiceName", _TEXT, _resource("service.name")),
     _column("UserId", _TEXT, "user.id", f"{_OPENROUTER}user_id", "enduser.id"),

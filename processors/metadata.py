@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
 
 from config import Model
-from otlp.attributes import ValueType
+from otlp.attributes import JSON
 from otlp.batch import Pairs
+from otlp.content import KeyRule
+from otlp.types import texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otlp.batch import SpanBatch
+    from otlp.types import BoolColumn, Int32Column, TextColumn
     from processors.base import Context, Processor
 
 _PREFIX = "trace.metadata."
@@ -42,30 +44,32 @@ def is_callers(key: str) -> bool:
     return key.startswith(_PREFIX) and not key.startswith(_NOT_THE_CALLERS) and key != _PROVIDER_RESPONSES
 
 
+_IS_CALLERS = KeyRule(is_callers)
+
+
 def flatten(batch: SpanBatch, _: Context) -> SpanBatch:
     """Fill `SpanBatch.metadata`: nested key-value lists become dotted keys, other values their text."""
     attributes = batch.span_attributes
-    rows = np.flatnonzero(attributes.where(is_callers)).astype(np.int32)
+    rows = np.flatnonzero(attributes.where(_IS_CALLERS)).astype(np.int32)
     if not len(rows):
         return batch
-    names = pa.array([key.removeprefix(_PREFIX) for key in attributes.keys], pa.string())
-    owner, key = attributes.owner[rows], names.take(pa.array(attributes.key[rows]))
-    value = attributes.text(rows)
-    nested = attributes.type[rows] == ValueType.JSON
+    owner, value = attributes.owner[rows], attributes.text(rows)
+    key = texts([attributes.keys[code].removeprefix(_PREFIX) for code in attributes.key[rows].tolist()])
+    nested = attributes.type[rows] == JSON
     if nested.any():
-        return replace(batch, metadata=_spread(owner, key, value, nested.tolist()))
+        return replace(batch, metadata=_spread(owner, key, value, nested))
     return replace(batch, metadata=Pairs(owner, key, value))
 
 
-def _spread(owner: np.ndarray, key: pa.StringArray, value: pa.StringArray, nested: list[bool]) -> Pairs:
+def _spread(owner: Int32Column, key: TextColumn, value: TextColumn, nested: BoolColumn) -> Pairs:
     """Replace each nested value by the pairs it holds."""
     owners, keys, values = [], [], []
-    for row, name, text, is_nested in zip(owner.tolist(), key.to_pylist(), value.to_pylist(), nested, strict=True):
+    for row, name, text, is_nested in zip(owner.tolist(), key, value, nested, strict=True):
         for dotted, plain in _leaves(name, orjson.loads(text)) if is_nested else ((name, text),):
             owners.append(row)
             keys.append(dotted)
             values.append(plain)
-    return Pairs(np.array(owners, np.int32), pa.array(keys, pa.string()), pa.array(values, pa.string()))
+    return Pairs(np.array(owners, np.int32), texts(keys), texts(values))
 
 
 def _leaves(name: str, value: dict[str, Any]) -> Iterator[tuple[str, str]]:

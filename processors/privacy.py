@@ -8,16 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
+import numpy as np
 
 from config import Model
-from otlp.content import may_quote_content, may_quote_content_in_event
+from otlp.content import MAY_QUOTE_CONTENT, MAY_QUOTE_CONTENT_IN_EVENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from otlp.attributes import Attributes
     from otlp.batch import SpanBatch
+    from otlp.content import KeyRule
     from otlp.types import BoolColumn
     from processors.base import Context, Processor
 
@@ -40,20 +39,16 @@ def redact(batch: SpanBatch, context: Context) -> SpanBatch:
     resources = batch.of_resources(private)
     return replace(
         batch,
-        spans=replace(batch.spans, status_message=_blank(batch.spans.status_message, spans)),
-        resource_attributes=_drop(batch.resource_attributes, resources, may_quote_content),
-        scope_attributes=_drop(batch.scope_attributes, resources[batch.scopes.resource], may_quote_content),
-        span_attributes=_drop(batch.span_attributes, spans, may_quote_content),
-        event_attributes=_drop(batch.event_attributes, spans[batch.events.span], may_quote_content_in_event),
-        link_attributes=_drop(batch.link_attributes, spans[batch.links.span], may_quote_content),
+        spans=replace(batch.spans, status_message=np.where(spans, "", batch.spans.status_message)),
+        resource_attributes=_drop(batch.resource_attributes, resources, MAY_QUOTE_CONTENT),
+        scope_attributes=_drop(batch.scope_attributes, resources[batch.scopes.resource], MAY_QUOTE_CONTENT),
+        span_attributes=_drop(batch.span_attributes, spans, MAY_QUOTE_CONTENT),
+        event_attributes=_drop(batch.event_attributes, spans[batch.events.span], MAY_QUOTE_CONTENT_IN_EVENT),
+        link_attributes=_drop(batch.link_attributes, spans[batch.links.span], MAY_QUOTE_CONTENT),
     )
 
 
-def _drop(attributes: Attributes, owners: BoolColumn, rule: Callable[[str], bool]) -> Attributes:
+def _drop(attributes: Attributes, owners: BoolColumn, rule: KeyRule) -> Attributes:
     if not len(attributes):
         return attributes
     return attributes.keep(~(attributes.where(rule) & owners[attributes.owner]))
-
-
-def _blank(texts: pa.StringArray, mask: BoolColumn) -> pa.StringArray:
-    return pa.array(["" if blank else text for text, blank in zip(texts.to_pylist(), mask, strict=True)], pa.string())

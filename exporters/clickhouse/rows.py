@@ -6,23 +6,24 @@ A table's rows are then a projection of it (see `project`), so that a span is la
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporters.clickhouse.arrow import table_schemas
-from exporters.clickhouse.maps import attribute_maps, content_maps, list_column, map_column, timestamps
+from exporters.clickhouse.columns import Kind, Lists, Maps, offsets_of, to_arrow
+from exporters.clickhouse.maps import attribute_maps, span_attribute_maps
 
 if TYPE_CHECKING:
+    from exporters.clickhouse.columns import Column
     from otlp.batch import SpanBatch
-    from otlp.types import Int32Column
 
 SPANS, CALLS = "spans_data", "calls_data"
 
-_KINDS = pa.array(["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"])
-_STATUS_CODES = pa.array(["Unset", "Ok", "Error"])
+_KINDS = np.array(["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"], np.object_)
+_STATUS_CODES = np.array(["Unset", "Ok", "Error"], np.object_)
 _BROADCAST_RANK = np.uint64(1 << 63)
 
 
@@ -33,13 +34,25 @@ def row_schema() -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
+@cache
+def _kinds() -> dict[str, Kind]:
+    return {field.name: Kind(field.type) for field in row_schema()}
+
+
 def encode(batch: SpanBatch) -> pa.RecordBatch:
     """The rows of a batch, one a span, in `row_schema()`. A canonical column that no processor filled is empty."""
-    columns = {**_of_spans(batch), **_of_scopes(batch), **_of_events(batch), **_of_links(batch), **batch.columns}
-    columns["Metadata"] = map_column(batch.metadata.owner, len(batch), batch.metadata.key, batch.metadata.value)
+    columns: dict[str, Column] = {**_of_spans(batch), **_of_scopes(batch), **batch.columns}
+    if len(batch.events.span):
+        columns |= _of_events(batch)
+    if len(batch.links.span):
+        columns |= _of_links(batch)
+    if len(batch.metadata.owner):
+        offsets = offsets_of(batch.metadata.owner, len(batch))
+        columns["Metadata"] = Maps(offsets, batch.metadata.key, batch.metadata.value)
     columns["Rank"] = _ranks(columns)
-    arrays = [columns[field.name] if field.name in columns else _empty(field, len(batch)) for field in row_schema()]
-    return pa.RecordBatch.from_arrays(arrays, schema=row_schema())
+    arrays = to_arrow(columns, _kinds())
+    ordered = [arrays[name] if name in arrays else _empty(name, len(batch)) for name in _kinds()]
+    return pa.RecordBatch.from_arrays(ordered, schema=row_schema())
 
 
 def project(rows: pa.Table, table: str) -> pa.Table:
@@ -54,103 +67,90 @@ def is_call(rows: pa.Table) -> pa.ChunkedArray:
     return pc.not_equal(rows["CallId"], "")
 
 
-def _of_spans(batch: SpanBatch) -> dict[str, pa.Array]:
+def _of_spans(batch: SpanBatch) -> dict[str, Column]:
     spans = batch.spans
     received = np.array([request.received_at for request in batch.requests], np.int64)[spans.request]
-    destinations = pa.array([request.destination for request in batch.requests])
-    maps = attribute_maps("SpanAttributes", batch.span_attributes, len(batch), with_content=False)
+    destinations = np.array([request.destination for request in batch.requests], np.object_)
     return {
-        "Destination": destinations.take(pa.array(spans.request)),
-        "Timestamp": timestamps(spans.start),
+        "Destination": destinations[spans.request],
+        "Timestamp": spans.start,
         "TraceId": spans.trace_id,
         "SpanId": spans.span_id,
         "ParentSpanId": spans.parent_span_id,
         "TraceState": spans.trace_state,
-        "Flags": pa.array(spans.flags),
+        "Flags": spans.flags,
         "SpanName": spans.name,
-        "SpanKind": _KINDS.take(pa.array(spans.kind)),
-        "EndTimestamp": timestamps(spans.end),
-        "Duration": pa.array(np.maximum(spans.end - spans.start, 0).astype(np.uint64)),
-        "StatusCode": _STATUS_CODES.take(pa.array(spans.status_code)),
+        "SpanKind": _KINDS[spans.kind],
+        "EndTimestamp": spans.end,
+        "Duration": np.maximum(spans.end - spans.start, 0).astype(np.uint64),
+        "StatusCode": _STATUS_CODES[spans.status_code],
         "StatusMessage": spans.status_message,
-        "DroppedAttributesCount": pa.array(spans.dropped_attributes),
-        "DroppedEventsCount": pa.array(spans.dropped_events),
-        "DroppedLinksCount": pa.array(spans.dropped_links),
-        "IngestedAt": timestamps(received),
-        "Version": pa.array(received.astype(np.uint64)),
-        **maps,
-        **content_maps(batch.span_attributes, len(batch)),
+        "DroppedAttributesCount": spans.dropped_attributes,
+        "DroppedEventsCount": spans.dropped_events,
+        "DroppedLinksCount": spans.dropped_links,
+        "IngestedAt": received,
+        "Version": received.astype(np.uint64),
+        **span_attribute_maps(batch.span_attributes, len(batch)),
     }
 
 
-def _of_scopes(batch: SpanBatch) -> dict[str, pa.Array]:
+def _of_scopes(batch: SpanBatch) -> dict[str, Column]:
     scopes, resources = batch.scopes, batch.resources
     scope = batch.spans.scope
     resource = scopes.resource[scope]
-    scope_columns = {
-        "ScopeName": scopes.name,
-        "ScopeVersion": scopes.version,
-        "ScopeSchemaUrl": scopes.schema_url,
-        "ScopeDroppedAttributesCount": pa.array(scopes.dropped_attributes),
-        **attribute_maps("ScopeAttributes", batch.scope_attributes, len(scopes.resource)),
+    columns: dict[str, Column] = {
+        "ScopeName": scopes.name[scope],
+        "ScopeVersion": scopes.version[scope],
+        "ScopeSchemaUrl": scopes.schema_url[scope],
+        "ScopeDroppedAttributesCount": scopes.dropped_attributes[scope],
+        "ResourceSchemaUrl": resources.schema_url[resource],
+        "ResourceDroppedAttributesCount": resources.dropped_attributes[resource],
     }
-    resource_columns = {
-        "ResourceSchemaUrl": resources.schema_url,
-        "ResourceDroppedAttributesCount": pa.array(resources.dropped_attributes),
-        **attribute_maps("ResourceAttributes", batch.resource_attributes, len(resources.request)),
-    }
-    return {**_spread(scope_columns, scope), **_spread(resource_columns, resource)}
+    if len(batch.scope_attributes):
+        columns |= attribute_maps("ScopeAttributes", batch.scope_attributes.repeated(scope), len(batch))
+    if len(batch.resource_attributes):
+        columns |= attribute_maps("ResourceAttributes", batch.resource_attributes.repeated(resource), len(batch))
+    return columns
 
 
-def _spread(columns: dict[str, pa.Array], rows: Int32Column) -> dict[str, pa.Array]:
-    """Each span's scope or resource, where `rows` says which it is."""
-    owners = len(next(iter(columns.values())))
-    if owners == len(rows) and (rows == np.arange(owners)).all():
-        return columns
-    indices = pa.array(rows)
-    return {name: column.take(indices) for name, column in columns.items()}
-
-
-def _of_events(batch: SpanBatch) -> dict[str, pa.Array]:
+def _of_events(batch: SpanBatch) -> dict[str, Column]:
     events = batch.events
-    if not len(events.span):
-        return {}
-    columns = {
-        "Events.Timestamp": timestamps(events.time),
+    columns: dict[str, Any] = {
+        "Events.Timestamp": events.time,
         "Events.Name": events.name,
-        "Events.DroppedAttributesCount": pa.array(events.dropped_attributes),
+        "Events.DroppedAttributesCount": events.dropped_attributes,
         **attribute_maps("Events.Attributes", batch.event_attributes, len(events.span)),
     }
-    return {name: list_column(events.span, len(batch), column) for name, column in columns.items()}
+    offsets = offsets_of(events.span, len(batch))
+    return {name: Lists(offsets, items) for name, items in columns.items()}
 
 
-def _of_links(batch: SpanBatch) -> dict[str, pa.Array]:
+def _of_links(batch: SpanBatch) -> dict[str, Column]:
     links = batch.links
-    if not len(links.span):
-        return {}
-    columns = {
+    columns: dict[str, Any] = {
         "Links.TraceId": links.trace_id,
         "Links.SpanId": links.span_id,
         "Links.TraceState": links.trace_state,
-        "Links.Flags": pa.array(links.flags),
-        "Links.DroppedAttributesCount": pa.array(links.dropped_attributes),
+        "Links.Flags": links.flags,
+        "Links.DroppedAttributesCount": links.dropped_attributes,
         **attribute_maps("Links.Attributes", batch.link_attributes, len(links.span)),
     }
-    return {name: list_column(links.span, len(batch), column) for name, column in columns.items()}
+    offsets = offsets_of(links.span, len(batch))
+    return {name: Lists(offsets, items) for name, items in columns.items()}
 
 
-def _ranks(columns: dict[str, pa.Array]) -> pa.Array:
+def _ranks(columns: dict[str, Any]) -> np.ndarray:
     """Which copy of a call stands: Broadcast's before an SDK's, then the one received last."""
-    versions = columns["Version"].to_numpy()
+    versions: np.ndarray = columns["Version"]
     if "Source" not in columns:
-        return pa.array(versions)
-    broadcast = pc.equal(columns["Source"], "broadcast").to_numpy(zero_copy_only=False)
-    return pa.array(np.where(broadcast, versions | _BROADCAST_RANK, versions))
+        return versions
+    return np.where(columns["Source"] == "broadcast", versions | _BROADCAST_RANK, versions)
 
 
-@lru_cache(maxsize=1024)
-def _empty(field: pa.Field, rows: int) -> pa.Array:
+@lru_cache(maxsize=4096)
+def _empty(name: str, rows: int) -> pa.Array:
     """A column of nothing: null where the column may be null, else the type's zero."""
+    field = row_schema().field(name)
     if field.nullable:
         return pa.nulls(rows, field.type)
     if pa.types.is_list(field.type) or pa.types.is_map(field.type):

@@ -1,0 +1,76 @@
+"""The child's entry: `python -m exporters.clickhouse.embedded --path DIR --host H --port P`.
+
+Logs are JSON lines on stderr; an error at the start is one plain sentence there, with exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from exporters.clickhouse.embedded.errors import ClickHouseError, StartError
+
+
+def main() -> int:
+    """Serve until SIGTERM; the exit status."""
+    arguments = _arguments()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    try:
+        # Imported here, so that a missing extra is an error like the others.
+        server = importlib.import_module("exporters.clickhouse.embedded.server")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            clean = runner.run(
+                server.serve(
+                    arguments.path.resolve(),
+                    arguments.host,
+                    arguments.port,
+                    lock_timeout=arguments.lock_timeout,
+                    with_stdin=arguments.exit_with_stdin,
+                )
+            )
+    except ImportError as error:
+        return _fail(f"{error.name or error} is not installed: install the extra `embedded`")
+    except (StartError, ClickHouseError) as error:
+        return _fail(str(error))
+    if not clean:
+        # A query still runs on a thread that nothing can stop. The data survive this as they survive kill -9.
+        os._exit(0)
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(" ".join(sentence.split()), file=sys.stderr)  # noqa: T201 -- one line for whoever started this
+    return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m exporters.clickhouse.embedded", description=__doc__)
+    parser.add_argument("--path", type=Path, required=True, help="the database directory, made if it is not there")
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8123, help="the HTTP port (default: %(default)s)")
+    parser.add_argument(
+        "--lock-timeout", type=float, default=10.0, help="seconds to wait for a directory in use (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="exit when stdin ends: so a parent that dies takes this with it"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

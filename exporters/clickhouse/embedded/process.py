@@ -1,0 +1,108 @@
+"""One child process that serves ClickHouse: started, watched until it answers, its log relayed, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import structlog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_INTERVAL: Final = 0.02
+_LINE_LIMIT: Final = 1 << 20
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+log = structlog.get_logger()
+
+
+class ChildProcess:
+    """A running child; `said` is the last line it wrote to stderr."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.said = ""
+        self._relay = asyncio.create_task(self._relay_log())
+
+    @classmethod
+    async def spawn(cls, path: Path, host: str, port: int) -> ChildProcess:
+        """Start a child. It ends with this process, whose end closes its stdin, and not by the terminal's SIGINT."""
+        module = "exporters.clickhouse.embedded"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # whatever the working directory holds is not what `-m` must find
+            *("-m", module, "--path", str(path), "--host", host, "--port", str(port), "--exit-with-stdin"),
+            stdin=PIPE,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            limit=_LINE_LIMIT,
+            start_new_session=True,
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Wait for the child's end, and for its last words; the exit status, negative for a signal."""
+        status = await self._process.wait()
+        await asyncio.shield(self._relay)  # others may wait for it too
+        return status
+
+    async def answers(self, url: str) -> None:
+        """Wait until the child runs a query."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(url, params={"query": "SELECT 1"}) as response:
+                        if response.status == 200:
+                            return
+                await asyncio.sleep(_INTERVAL)
+
+    async def end(self, timeout: float) -> None:  # noqa: ASYNC109 -- what follows is SIGKILL, not TimeoutError
+        """Let the child finish within `timeout` seconds, or kill it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.wait()
+        except TimeoutError:
+            log.warning("clickhouse_killed", pid=self.pid, timeout=timeout)
+            self._process.kill()
+            await self.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def _relay_log(self) -> None:
+        stderr = self._process.stderr
+        while stderr is not None:
+            try:
+                line = await stderr.readline()
+            except ValueError:
+                continue  # longer than the limit, and dropped by the reader
+            if not line:
+                break
+            self.said = line.decode(errors="replace").strip()
+            _log_line(self.said)
+
+
+def _log_line(line: str) -> None:
+    try:
+        fields = json.loads(line)
+        level = _LEVELS.get(str(fields.pop("level")).upper(), logging.INFO)
+        event = str(fields.pop("event"))
+        fields.pop("timestamp", None)
+    except (ValueError, KeyError, AttributeError):
+        log.warning("clickhouse_said", line=line)
+    else:
+        log.log(level, event, **fields)

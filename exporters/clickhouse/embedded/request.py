@@ -1,0 +1,175 @@
+"""From an HTTP request to a `Query`: URL parameters, headers and body, put together as ClickHouse's HTTP handler does.
+
+https://clickhouse.com/docs/interfaces/http
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING, Final, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from exporters.clickhouse.embedded.compression import BodyDecoder
+from exporters.clickhouse.embedded.errors import (
+    BAD_ARGUMENTS,
+    INCORRECT_DATA,
+    NOT_IMPLEMENTED,
+    QUERY_IS_TOO_LARGE,
+    ClickHouseError,
+)
+from exporters.clickhouse.embedded.query import Query
+from exporters.clickhouse.embedded.sql import Statement, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_IN_MEMORY: Final = 32 << 20  # a body larger than this waits in a temporary file
+_HEAD: Final = 1 << 20  # where the INSERT of a body with data must end; ClickHouse's max_query_size is 256 KiB
+_LONGEST_TEXT: Final = 16 << 20  # of a query without data
+
+# Parameters of the HTTP layer itself; every other one is a setting, and the engine knows which there are.
+# Sessions, roles and quotas do not exist here: a temporary table or a SET lasts for one request.
+_HTTP_PARAMETERS: Final = frozenset(
+    {"query", "query_id", "database", "user", "password", "quota_key", "role"}
+    | {"session_id", "session_timeout", "session_check", "close_session"}
+    | {"compress", "decompress", "buffer_size", "wait_end_of_query"}
+    | {"default_format", "client_protocol_version", "stacktrace"}
+)
+# Results in these formats are rows one after another, with nothing before, between or behind them.
+_ROWS_ONLY: Final = frozenset(
+    {"tabseparated", "tsv", "tabseparatedraw", "tsvraw", "csv", "tskv", "rowbinary", "native"}
+    | {"jsoneachrow", "jsonlines", "ndjson", "jsonstringseachrow"}
+    | {"jsoncompacteachrow", "jsoncompactstringseachrow"}
+)
+_TRUE: Final = frozenset({"1", "true"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """URL parameters of one request, repeated ones with their last value; `query` joined as ClickHouse joins it."""
+
+    values: dict[str, str]
+    query: str
+
+    @classmethod
+    def of(cls, request: web.Request) -> Options:
+        """Read the URL, whatever bytes its escapes stand for."""
+        pairs = parse_qsl(urlsplit(request.raw_path).query, keep_blank_values=True, errors="surrogateescape")
+        return cls.joined(pairs)
+
+    @classmethod
+    def joined(cls, pairs: Iterable[tuple[str, str]]) -> Options:
+        """Take names and values in the order they came."""
+        listed = list(pairs)
+        return cls(dict(listed), "".join(value for name, value in listed if name == "query"))
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Whether a parameter is switched on."""
+        return self.values[name].lower() in _TRUE if name in self.values else default
+
+
+async def read_query(request: web.Request, options: Options, source: IO[bytes]) -> Query:
+    """Read a request completely and say what it asks for; raises ClickHouseError.
+
+    The whole text and data land in `source`, so that a body cut off on its way reaches no table.
+    """
+    if options.flag("compress") or options.flag("decompress"):
+        raise ClickHouseError(
+            NOT_IMPLEMENTED,
+            "The embedded ClickHouse does not speak the native block compression of compress=1 and decompress=1: "
+            "use Accept-Encoding and Content-Encoding",
+        )
+    if request.content_type == "multipart/form-data":
+        options = await _with_form(request, options)
+    head = options.query.encode(errors="surrogateescape")
+    # ClickHouse joins the two with a line break.
+    source.write(head + b"\n" if head and not head.endswith(b"\n") else head)
+    if request.content_type != "multipart/form-data":
+        await _read_body(request, source)
+    return _query(request, options, source)
+
+
+def new_source() -> IO[bytes]:
+    """Where a request's text and data wait: memory, or a temporary file if they are large."""
+    return cast("IO[bytes]", SpooledTemporaryFile(max_size=_IN_MEMORY))
+
+
+def _query(request: web.Request, options: Options, source: IO[bytes]) -> Query:
+    statement = _statement(source)
+    output_format = (
+        statement.output_format
+        or options.values.get("default_format")
+        or request.headers.get("X-ClickHouse-Format")
+        or "TabSeparated"
+    )
+    whole = options.flag("wait_end_of_query") or options.flag("http_wait_end_of_query") or options.flag("extremes")
+    settings = {
+        name: value
+        for name, value in options.values.items()
+        if name not in _HTTP_PARAMETERS and not name.startswith("param_")
+    }
+    if request.method in {"GET", "HEAD"} and settings.get("readonly") not in {"1", "2"}:
+        settings["readonly"] = "2"  # a GET changes nothing, but may bring settings
+    return Query(
+        statement=statement,
+        source=source,
+        output_format=output_format,
+        database=options.values.get("database") or request.headers.get("X-ClickHouse-Database") or "",
+        settings=settings,
+        parameters={
+            name.removeprefix("param_"): value for name, value in options.values.items() if name.startswith("param_")
+        },
+        in_pieces=statement.in_pieces and not whole and output_format.lower() in _ROWS_ONLY,
+    )
+
+
+def _statement(source: IO[bytes]) -> Statement:
+    source.seek(0)
+    text = source.read(_HEAD)
+    if len(text) < _HEAD:
+        return parse(text)
+    with contextlib.suppress(ClickHouseError):  # such a head may end within a string, and so seem wrong
+        statement = parse(text)
+        if statement.input_format is not None:
+            return statement
+    text += source.read(_LONGEST_TEXT)
+    if len(text) > _LONGEST_TEXT:
+        raise ClickHouseError(
+            QUERY_IS_TOO_LARGE, f"The query is longer than {_LONGEST_TEXT} bytes and no INSERT with data"
+        )
+    return parse(text)
+
+
+async def _read_body(request: web.Request, source: IO[bytes]) -> None:
+    decoder = BodyDecoder(request.headers.get("Content-Encoding", ""))
+    try:
+        async for chunk in request.content.iter_any():
+            source.write(decoder.feed(chunk))
+    except (ConnectionError, aiohttp.ClientPayloadError, HttpProcessingError) as error:
+        raise ClickHouseError(INCORRECT_DATA, f"The request body is cut off: {error}") from error
+    decoder.finish()
+
+
+async def _with_form(request: web.Request, options: Options) -> Options:
+    """Take `query` and `param_*` from form fields too, as clickhouse-connect sends parameters too long for a URL."""
+    if request.headers.get("Content-Encoding"):
+        raise ClickHouseError(NOT_IMPLEMENTED, "A compressed form is not supported by the embedded ClickHouse")
+    try:
+        form = await request.post()
+    except (ValueError, ConnectionError, aiohttp.ClientPayloadError) as error:
+        raise ClickHouseError(BAD_ARGUMENTS, f"The form does not parse: {error}") from error
+    fields = []
+    for name, value in form.items():
+        if not isinstance(value, str):
+            raise ClickHouseError(
+                NOT_IMPLEMENTED, "External tables are not supported by the embedded ClickHouse: insert into a table"
+            )
+        fields.append((name, value))
+    in_url = [(name, value) for name, value in options.values.items() if name != "query"]
+    return Options.joined([*in_url, ("query", options.query), *fields])

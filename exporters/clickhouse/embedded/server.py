@@ -1,0 +1,94 @@
+"""The child's life: lock the directory, open the engine, answer on the port, and end on SIGTERM or with the parent."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+
+from exporters.clickhouse.embedded.engine import Engine
+from exporters.clickhouse.embedded.errors import StartError
+from exporters.clickhouse.embedded.http import create_app
+from exporters.clickhouse.embedded.lock import LockedError, directory_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_GRACE: Final = 3.0  # seconds for running queries at the end; aiohttp waits twice as long at most
+_KEEP_ALIVE: Final = 60.0  # seconds; longer than clients keep an idle connection, so that they close it, not we
+_MAX_URL: Final = 1 << 20  # ClickHouse's http_max_uri_size
+
+log = structlog.get_logger()
+
+
+async def serve(path: Path, host: str, port: int, *, lock_timeout: float, with_stdin: bool) -> bool:
+    """Serve the database in `path` until the end; True if no query was still running then.
+
+    Raises StartError, ClickHouseError, or ImportError without chdb, where it does not start.
+    """
+    _require_loopback(host)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    try:
+        async with directory_lock(path, lock_timeout):
+            engine = Engine(path)
+            # After the engine, which sets signal handlers of its own.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, ended.set)
+            if with_stdin:
+                await _end_with_stdin(ended)
+            await _answer_until(ended, engine, host, port)
+            if engine.queries:
+                return False
+            engine.close()
+    except LockedError as error:
+        raise StartError(f"{error}: stop that one, or choose another directory") from error
+    except OSError as error:
+        raise StartError(f"cannot serve the database in {path} on {host}:{port}: {error}") from error
+    return True
+
+
+async def _answer_until(ended: asyncio.Event, engine: Engine, host: str, port: int) -> None:
+    runner = web.AppRunner(
+        create_app(engine),
+        access_log=None,
+        auto_decompress=False,  # the request's own errors, in ClickHouse's form
+        keepalive_timeout=_KEEP_ALIVE,
+        max_line_size=_MAX_URL,
+        shutdown_timeout=_GRACE,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        log.info("clickhouse_ready", host=host, port=port, version=engine.facts.version)
+        await ended.wait()
+        log.info("clickhouse_stopping", queries=engine.queries)
+    finally:
+        await runner.cleanup()
+
+
+def _require_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise StartError(f"the embedded ClickHouse listens on localhost only, not on {host}: use 127.0.0.1")
+
+
+async def _end_with_stdin(ended: asyncio.Event) -> None:
+    class Watch(asyncio.Protocol):
+        def connection_lost(self, _: Exception | None) -> None:
+            # The parent is gone, and with it whoever read stderr: a log line there would raise from now on.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
+            os.close(nowhere)
+            ended.set()
+
+    await asyncio.get_running_loop().connect_read_pipe(Watch, sys.stdin)
