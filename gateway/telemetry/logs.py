@@ -14,6 +14,10 @@ _SHARED: tuple[Any, ...] = (
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+# structlog's own tracebacks show local variables, which hold keys and prompts.
+_JSON_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure_logs(level: str, style: str) -> None:
@@ -22,15 +26,22 @@ def configure_logs(level: str, style: str) -> None:
     Libraries that use the standard library's logging come out the same way, from warnings upwards.
     """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_dumps)
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer(_dumps)
+    )
+    tracebacks = () if console else (_JSON_TRACEBACKS,)
     structlog.configure(
-        processors=[*_SHARED, *(() if console else (structlog.processors.dict_tracebacks,)), renderer],
+        processors=[*_SHARED, *tracebacks, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processor=renderer))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*_SHARED, *tracebacks], processor=renderer)
+    )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 

@@ -1,7 +1,7 @@
 """Every metric, in one table: its name, its labels, and what an operator should make of it.
 
 The two equations of the ledger are among them, in receipts and with copies counted:
-received = accepted + rejected, and accepted = stored + dead-lettered + in the spool.
+received = accepted + rejected, and accepted + recovered = stored + dead-lettered + in the spool.
 """
 
 from __future__ import annotations
@@ -13,12 +13,23 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+_PAGE = """# Metrics
+
+At `http://127.0.0.1:13133/metrics`, in Prometheus' text format. This page is made by
+`python -m gateway.telemetry.metrics > docs/metrics.md`.
+
+The ledger, per destination since the process started, in receipts (a span that arrives twice counts twice):
+`received = accepted + rejected`, and over all destinations
+`accepted + found in the spool at the start = stored + dead_lettered + spool_spans`.
+"""
+
 
 class Metrics:
     """One gateway's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._table: list[tuple[str, str, str]] = []
         self.requests = self._counter(
             "receiver_requests",
             "Export requests by transport and outcome. 'unauthenticated': a sender has a wrong key. 'refused': it was "
@@ -36,6 +47,11 @@ class Metrics:
             "the disk of the data directory.",
             "destination",
             "reason",
+        )
+        self.recovered = self._counter(
+            "recovered_spans",
+            "Spans that earlier runs had accepted and that were in the spool at the start. After an unclean end those "
+            "stored a short time before are among them: they are sent once more, and still count once in every view.",
         )
         self.stored = self._counter("stored_spans", "Spans that ClickHouse has confirmed.", "destination")
         self.dead_lettered = self._counter(
@@ -81,11 +97,23 @@ class Metrics:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def describe(self) -> str:
+        """The page docs/metrics.md."""
+        rows = "\n".join(f"| `{name}` | {labels} | {documentation} |" for name, labels, documentation in self._table)
+        return f"{_PAGE}\n| metric | labels | what it tells |\n|---|---|---|\n{rows}\n"
+
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        self._table.append((f"tollgate_{name}_total", ", ".join(labels), documentation))
         return Counter(f"tollgate_{name}", documentation, labels, registry=self.registry)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
+        self._table.append((f"tollgate_{name}", "", documentation))
         return Gauge(f"tollgate_{name}", documentation, registry=self.registry)
 
     def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
+        self._table.append((f"tollgate_{name}", "", f"{documentation} A histogram."))
         return Histogram(f"tollgate_{name}", documentation, registry=self.registry, buckets=buckets)
+
+
+if __name__ == "__main__":
+    print(Metrics().describe(), end="")  # noqa: T201 - it is redirected into the page
