@@ -5,6 +5,8 @@ The decoders fill these lists directly: a method call for each attribute would c
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +47,20 @@ class _Interner(dict[str, int]):
         return number
 
 
+_NO_ATTRIBUTES = Attributes(
+    [],
+    np.empty(0, np.int32),
+    np.empty(0, np.int32),
+    np.empty(0, np.uint8),
+    np.empty(0, np.int32),
+    texts([]),
+    np.empty(0, np.int64),
+    np.empty(0, np.float64),
+    np.empty(0, np.bool_),
+    texts([]),
+)
+
+
 class AttributeLists:
     """The attributes of one kind of owner while they are collected; a value goes to the list of its type."""
 
@@ -69,6 +85,8 @@ class AttributeLists:
 
     def build(self, keys: list[str]) -> Attributes:
         """The collected attributes as columns."""
+        if not self.key:
+            return replace(_NO_ATTRIBUTES, keys=keys)
         types = np.array(self.type, np.uint8)
         slot = np.empty(len(types), np.int32)
         for value_type, values in enumerate(self.lists()[3:]):
@@ -108,7 +126,15 @@ class TableLists:
 
     def build(self) -> Any:
         """The collected rows as columns."""
+        if not len(self):
+            return _empty(self.table)
         return self.table(*(_column(name, values) for name, values in zip(self.names, self.columns, strict=True)))
+
+
+@cache
+def _empty(table: type) -> Any:
+    """A table without rows; immutable, so that all batches share it."""
+    return table(*(_column(name, []) for name in table.__slots__))  # type: ignore[attr-defined]
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:
