@@ -132,12 +132,15 @@ def _first(text: str) -> str:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-    if isinstance(value, dict):
-        items = value.get("arrayValue", {}).get("values", [])
-        return str(next(iter(items[0].values()), "")) if items else ""
-    if isinstance(value, list):
-        return str(value[0]) if value else ""
-    return text
+    match value:
+        case {"arrayValue": {"values": [{**first}, *_]}}:
+            return str(next(iter(first.values()), ""))
+        case [first, *_]:
+            return str(first)
+        case [] | {"arrayValue": {"values": []}}:
+            return ""
+        case _:
+            return text
 
 
 def _calls(batch: SpanBatch, columns: dict[str, Any], broadcast: BoolColumn) -> dict[str, Column]:

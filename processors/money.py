@@ -28,9 +28,10 @@ def usd(value: float | str | Decimal) -> Decimal | None:
         amount = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     except InvalidOperation:
         return None
-    if not amount.is_finite() or abs(amount) >= _LIMIT:
+    if not amount.is_finite() or amount.copy_abs() >= _LIMIT:
         return None
-    return amount.quantize(_UNIT, context=_EXACT)
+    rounded = amount.quantize(_UNIT, context=_EXACT)
+    return rounded if abs(rounded) < _LIMIT else None
 
 
 def units(amount: Decimal | None) -> int | None:
