@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "Tollgate needs Python 3.11 or newer: install it, or name it as in 'make $(MAKECMDGOALS) PYTHON=python3.12'."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "This Python cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
-	@echo "Installing into $(VENV) (about 400 MB to download the first time, ClickHouse's engine most of it) ..."
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@echo "Installing into $(VENV) (about 350 MB to download the first time, ClickHouse's engine most of it) ..."
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
 	@touch $@
 
 run: $(STAMP)

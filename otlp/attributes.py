@@ -50,7 +50,7 @@ class Attributes:
 
     def where(self, rule: Mapping[str, bool]) -> BoolColumn:
         """What `rule` says of each attribute's key."""
-        return np.array([rule[key] for key in self.keys], np.bool_)[self.key]
+        return np.fromiter(map(rule.__getitem__, self.keys), np.bool_, len(self.keys))[self.key]
 
     def keep(self, mask: BoolColumn) -> Attributes:
         """Only the attributes where `mask` is true. No row leads to the values of the others any more."""

@@ -6,6 +6,7 @@ as text, nulls mean absent, unknown fields are ignored, and enum names are under
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -242,7 +243,7 @@ def _int64(content: Any) -> int:
 
 
 def _double(content: Any) -> float:
-    if type(content) is str or type(content) is int:
+    if (type(content) is str and "_" not in content) or type(content) is int:
         try:
             return float(content)
         except (ValueError, OverflowError):
@@ -259,19 +260,29 @@ def _normal_double(content: Any) -> float | str:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
+def _bytes(content: Any) -> str:
+    """Base64 in its standard form; senders may also use the URL-safe alphabet and leave the padding out."""
+    text = _string(content).rstrip("=").translate(_URL_SAFE)
+    try:
+        return base64.b64encode(base64.b64decode(text + "=" * (-len(text) % 4), validate=True)).decode()
+    except ValueError:
+        raise _MalformedError('a "bytesValue" must be base64') from None
+
+
 def _bool(content: Any) -> bool:
     if type(content) is not bool:
         raise _MalformedError('a "boolValue" must be true or false')
     return content
 
 
+_URL_SAFE = str.maketrans("-_", "+/")
 _NESTED = frozenset({"arrayValue", "kvlistValue", "bytesValue"})
 _NORMAL_FORMS = {
     "stringValue": _string,
     "intValue": lambda content: str(_int64(content)),
     "doubleValue": _normal_double,
     "boolValue": _bool,
-    "bytesValue": _string,
+    "bytesValue": _bytes,
     "arrayValue": _normal_array,
     "kvlistValue": _normal_kvlist,
 }

@@ -103,7 +103,10 @@ def _number(attributes: Attributes, value_type: int, slot: int) -> Decimal | Non
         elif value_type == DOUBLE:
             number = Decimal(repr(float(attributes.doubles[slot])))
         elif value_type == STRING:
-            number = Decimal(attributes.strings[slot].strip())
+            text = attributes.strings[slot].strip()
+            if "_" in text:  # Python's own notation, not a number that a sender writes
+                return None
+            number = Decimal(text)
         else:
             return None
     except InvalidOperation:

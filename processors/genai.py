@@ -133,11 +133,9 @@ def _first(text: str) -> str:
     except orjson.JSONDecodeError:
         return text
     match value:
-        case {"arrayValue": {"values": [{**first}, *_]}}:
-            return str(next(iter(first.values()), ""))
-        case [first, *_]:
-            return str(first)
-        case [] | {"arrayValue": {"values": []}}:
+        case {"arrayValue": {"values": [{"stringValue": str(item)}, *_]}} | [str(item), *_]:
+            return item
+        case [*_] | {"arrayValue": {"values": []}}:
             return ""
         case _:
             return text

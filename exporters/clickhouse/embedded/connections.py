@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 from contextlib import contextmanager
+from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_INSERT_CHUNK: Final = 1 << 20
+_INSERTS: Final = "tollgate-inserts"
+
+_COPY_CHUNK: Final = 1 << 20
 
 # The engine starts as clickhouse-local does; these make it answer as the server does.
 _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
@@ -36,6 +40,10 @@ class Connections:
         self._errors: tuple[type[Exception], ...] = (self._chdb.ChdbError, RuntimeError, UnicodeDecodeError)
         # What follows a question mark chdb reads as settings.
         self._location = str(path)
+        self._inserts = path / _INSERTS
+        # What an earlier child left behind was cut off, and its sender has been told so.
+        shutil.rmtree(self._inserts, ignore_errors=True)
+        self._inserts.mkdir(parents=True)
 
     def open(self) -> Any:
         """A plain connection, as chdb opens it."""
@@ -48,7 +56,7 @@ class Connections:
             connection = self._prepared(query)
             try:
                 if query.statement.input_format is not None:
-                    return _insert(connection, query)
+                    return self._insert(connection, query)
                 result = connection.query(query.statement.text, query.output_format)
                 return Result(result.bytes(), _progress(result))
             finally:
@@ -65,6 +73,22 @@ class Connections:
                 if _NO_STREAM in str(error):
                     return None
                 raise
+
+    def _insert(self, connection: Any, query: Query) -> Result:
+        """Insert the query's data from a file of its own.
+
+        chdb's `send_insert` must not be used: it reports success for what the table refuses (a violated constraint,
+        too many partitions) and stores nothing.
+        """
+        statement = query.statement
+        query.source.seek(statement.data_start)
+        with NamedTemporaryFile(dir=self._inserts) as file:
+            shutil.copyfileobj(query.source, file, _COPY_CHUNK)
+            file.flush()
+            from_file = f"\nFROM INFILE {_quoted(file.name)} COMPRESSION 'none'\n"
+            with_format = f"\nFORMAT {statement.input_format}"
+            text = statement.text + from_file.encode() + statement.clauses + with_format.encode()
+            return Result(b"", _progress(connection.query(text, query.output_format)))
 
     def _prepared(self, query: Query) -> Any:
         if query.output_format.lower() in _NOT_FORMATS:
@@ -123,26 +147,6 @@ class Stream:
                 self._chunks.close()
             finally:
                 self._connection.close()
-
-
-def _insert(connection: Any, query: Query) -> Result:
-    statement = query.statement
-    query.source.seek(statement.data_start)
-    inserter = connection.send_insert(statement.text, statement.input_format)
-    try:
-        while chunk := query.source.read(_INSERT_CHUNK):
-            inserter.append(chunk)
-        done = inserter.finish()
-    finally:
-        inserter.close()
-    progress = Progress(
-        read_rows=done.rows_written,
-        read_bytes=done.bytes_written,
-        written_rows=done.rows_written,
-        written_bytes=done.bytes_written,
-        elapsed=done.elapsed,
-    )
-    return Result(b"", progress)
 
 
 def _progress(result: Any) -> Progress:

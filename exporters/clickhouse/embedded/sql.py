@@ -35,12 +35,13 @@ _NOT_IN_PIECES: Final = frozenset({b"TOTALS", b"EXTREMES", b"OUTFILE"})
 class Statement:
     """What a query's text says to the HTTP layer.
 
-    `text` is what the engine runs. For an INSERT with data it is the part before FORMAT or VALUES, `input_format` names
-    the format of the data, and `data_start` is its offset in the whole. `output_format` is that of a FORMAT clause,
-    `in_pieces` tells whether the result may be read piece by piece.
+    `text` is what the engine runs. For an INSERT with data it is the part before SETTINGS, FORMAT or VALUES, `clauses`
+    its SETTINGS clause, `input_format` names the format of the data, and `data_start` is its offset in the whole.
+    `output_format` is that of a FORMAT clause, `in_pieces` tells whether the result may be read piece by piece.
     """
 
     text: bytes
+    clauses: bytes = b""
     input_format: str | None = None
     data_start: int = 0
     output_format: str | None = None
@@ -83,6 +84,7 @@ def _tokens(text: bytes) -> Iterator[_Token]:
 
 def _insert(text: bytes, tokens: Iterator[_Token]) -> Statement | None:
     before = b""
+    settings: int | None = None
     for token in tokens:
         word = token.upper if token.kind == "word" and before != b"." else b""
         before = token.upper
@@ -91,28 +93,34 @@ def _insert(text: bytes, tokens: Iterator[_Token]) -> Statement | None:
             return None
         if token.depth > 0:
             continue
+        if word == b"SETTINGS" and settings is None:
+            settings = token.start
+        head_end = token.start if settings is None else settings
+        clauses = text[head_end : token.start]
         if word == b"VALUES":
-            return Statement(text[: token.start], input_format="Values", data_start=token.end)
+            return Statement(text[:head_end], clauses, input_format="Values", data_start=token.end)
         if word == b"FORMAT":
             name = next(tokens, None)
             if name is None or name.kind != "word":
                 return None
-            return _with_data(text, token, name)
+            return _with_data(text, head_end, clauses, name)
     return None
 
 
-def _with_data(text: bytes, word: _Token, name: _Token) -> Statement:
-    head = text[: word.start]
+def _with_data(text: bytes, head_end: int, clauses: bytes, name: _Token) -> Statement:
     end = name.end
     line_end = text.find(b"\n", end)
     rest = text[end : line_end if line_end >= 0 else len(text)]
     if rest.upper().split(None, 1)[:1] == [b"SETTINGS"]:
-        # `FORMAT X SETTINGS a = 1` is the older place of the clause; the engine's insert takes it before FORMAT.
-        head += rest
+        # `FORMAT X SETTINGS a = 1` is the older place of the clause.
+        clauses += rest
         end += len(rest)
     spaces = _DATA_START.match(text, end)
     return Statement(
-        head, input_format=text[name.start : name.end].decode(), data_start=spaces.end() if spaces else end
+        text[:head_end],
+        clauses,
+        input_format=text[name.start : name.end].decode(),
+        data_start=spaces.end() if spaces else end,
     )
 
 

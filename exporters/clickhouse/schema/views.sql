@@ -2,6 +2,14 @@
 -- The views are replaced whenever this file changes, so they hold no data and need no migration.
 
 CREATE OR REPLACE VIEW spans AS
+WITH
+    key -> Content[if(ContentSameAs[key] = '', key, ContentSameAs[key])] AS content_of,
+    -- OTLP/JSON of a number or boolean as its bare text
+    value -> if(
+        match(value, '^[{]"(int|double|bool)Value":'),
+        extract(value, ':"?([^"}]*)"?[}]$'),
+        value
+    ) AS plain
 SELECT
     Destination,
     Timestamp,
@@ -43,14 +51,14 @@ SELECT
     arrayFirst(
         text -> text != '',
         arrayMap(
-            key -> Content[if(ContentSameAs[key] = '', key, ContentSameAs[key])],
+            key -> content_of(key),
             ['gen_ai.prompt', 'gen_ai.input.messages', 'trace.input', 'span.input']
         )
     ) AS Input,
     arrayFirst(
         text -> text != '',
         arrayMap(
-            key -> Content[if(ContentSameAs[key] = '', key, ContentSameAs[key])],
+            key -> content_of(key),
             ['gen_ai.completion', 'gen_ai.output.messages', 'trace.output', 'span.output']
         )
     ) AS Output,
@@ -80,17 +88,7 @@ SELECT
     CAST(
         mapConcat(
             ResourceAttributesString,
-            mapApply(
-                (key, value) -> (
-                    key,
-                    if(
-                        match(value, '^[{]"(int|double|bool)Value":'),
-                        extract(value, ':"?([^"}]*)"?[}]$'),
-                        value
-                    )
-                ),
-                ResourceAttributesJson
-            )
+            mapApply((key, value) -> (key, plain(value)), ResourceAttributesJson)
         ),
         'Map(LowCardinality(String), String)'
     ) AS ResourceAttributes,
@@ -125,6 +123,16 @@ FROM calls_data FINAL;
 
 -- The columns of the OpenTelemetry Collector's ClickHouse exporter, for dashboards made for it.
 CREATE OR REPLACE VIEW otel_traces AS
+WITH
+    value -> if(
+        match(value, '^[{]"(int|double|bool)Value":'),
+        extract(value, ':"?([^"}]*)"?[}]$'),
+        value
+    ) AS plain,
+    (texts, others) -> CAST(
+        mapConcat(texts, mapApply((key, value) -> (key, plain(value)), others)),
+        'Map(LowCardinality(String), String)'
+    ) AS together
 SELECT
     Timestamp,
     TraceId,
@@ -135,43 +143,21 @@ SELECT
     SpanKind,
     ServiceName,
     ResourceAttributes,
-    ScopeName,
-    ScopeVersion,
+    CAST(ScopeName, 'String') AS ScopeName,
+    CAST(ScopeVersion, 'String') AS ScopeVersion,
     SpanAttributes,
     Duration,
     StatusCode,
     StatusMessage,
     "Events.Timestamp",
     "Events.Name",
-    arrayMap(
-        (texts, others) -> CAST(
-            mapConcat(
-                texts,
-                mapApply(
-                    (key, value) -> (
-                        key,
-                        if(
-                            match(value, '^[{]"(int|double|bool)Value":'),
-                            extract(value, ':"?([^"}]*)"?[}]$'),
-                            value
-                        )
-                    ),
-                    others
-                )
-            ),
-            'Map(LowCardinality(String), String)'
-        ),
-        "Events.AttributesString",
-        "Events.AttributesJson"
-    ) AS "Events.Attributes",
+    arrayMap((texts, others) -> together(texts, others), "Events.AttributesString", "Events.AttributesJson")
+        AS "Events.Attributes",
     "Links.TraceId",
     "Links.SpanId",
     "Links.TraceState",
-    arrayMap(
-        (texts, others) -> CAST(mapConcat(texts, others), 'Map(LowCardinality(String), String)'),
-        "Links.AttributesString",
-        "Links.AttributesJson"
-    ) AS "Links.Attributes"
+    arrayMap((texts, others) -> together(texts, others), "Links.AttributesString", "Links.AttributesJson")
+        AS "Links.Attributes"
 FROM spans;
 
 -- The columns of OpenRouter's own ClickHouse destination, with OpenRouter's own ids instead of their OTLP hashes.

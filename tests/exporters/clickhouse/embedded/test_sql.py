@@ -31,7 +31,11 @@ def test_the_data_of_an_insert_is_told_from_its_statement(
 ) -> None:
     """An INSERT is cut where ClickHouse cuts it: after VALUES, or after FORMAT's name, blanks and one line break."""
     statement = parse(text)
-    assert (statement.text, statement.input_format, text[statement.data_start :]) == (head, input_format, data)
+    assert (statement.text + statement.clauses, statement.input_format, text[statement.data_start :]) == (
+        head,
+        input_format,
+        data,
+    )
 
 
 @pytest.mark.parametrize(
