@@ -12,13 +12,11 @@ import numpy as np
 
 from otlp.attributes import DOUBLE, INT, STRING
 from otlp.types import NullableColumn
-from processors.money import UNITS_PER_DOLLAR, units, units_of_doubles, usd
+from processors.money import units, units_of_double, usd
 
 if TYPE_CHECKING:
     from otlp.attributes import Attributes
     from otlp.types import Float64Column, Int32Column, TextColumn
-
-_MOST_DOLLARS = 10**6
 
 
 def texts(attributes: Attributes, rows: Int32Column) -> TextColumn:
@@ -62,16 +60,12 @@ def dollars(attributes: Attributes, rows: Int32Column) -> NullableColumn:
     valid = np.zeros(rows.shape, np.bool_)
     cells, types, slots = _present(attributes, rows)
     doubles = types == DOUBLE
-    values[cells[doubles]], valid[cells[doubles]] = units_of_doubles(attributes.doubles[slots[doubles]])
-    whole = types == INT
-    numbers = attributes.ints[slots[whole]]
-    usable = (numbers > -_MOST_DOLLARS) & (numbers < _MOST_DOLLARS)
-    values[cells[whole]] = np.where(usable, numbers, 0) * UNITS_PER_DOLLAR
-    valid[cells[whole]] = usable
-    for cell, number in _others(attributes, cells, types, slots, ~(doubles | whole)):
-        exact = units(usd(number))
-        if exact is not None:
-            values[cell], valid[cell] = exact, True
+    amounts = zip(cells[doubles].tolist(), attributes.doubles[slots[doubles]].tolist(), strict=True)
+    exact = [(cell, units_of_double(number)) for cell, number in amounts]
+    exact += [(cell, units(usd(number))) for cell, number in _others(attributes, cells, types, slots, ~doubles)]
+    for cell, amount in exact:
+        if amount is not None:
+            values[cell], valid[cell] = amount, True
     return NullableColumn(values, valid)
 
 

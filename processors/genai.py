@@ -42,7 +42,8 @@ _ROWS_OF = {
     )
     for kind in Kind
 }
-_TRANSFORMED = np.array([key.transform is not Transform.NONE for key in _PLAN.keys], np.bool_)
+# One more than there are keys: no choice is -1 and finds the last.
+_TRANSFORMED = np.array([*(key.transform is not Transform.NONE for key in _PLAN.keys), False], np.bool_)
 _RESOURCE_KEYS = {
     key.name: (column.name, rank) for column in COLUMNS for rank, key in enumerate(column.keys) if key.of_resource
 }
@@ -110,7 +111,7 @@ def _convert(batch: SpanBatch, picked: Picked) -> dict[str, Any]:
         elif kind is Kind.USD:
             values = convert.dollars(attributes, rows)
         else:
-            values = convert.milliseconds(attributes, rows, np.where(_TRANSFORMED[choices] & (choices >= 0), 1e3, 1.0))
+            values = convert.milliseconds(attributes, rows, np.where(_TRANSFORMED[choices], 1e3, 1.0))
         numbers, valid = values.values.reshape(shape), values.valid.reshape(shape)
         for place, column in enumerate(_ORDERED[rows_of_kind]):
             columns[column.name] = NullableColumn(numbers[place], valid[place])
@@ -118,7 +119,7 @@ def _convert(batch: SpanBatch, picked: Picked) -> dict[str, Any]:
 
 
 def _transformed(values: TextColumn, choices: np.ndarray) -> TextColumn:
-    for cell in np.flatnonzero(_TRANSFORMED[choices] & (choices >= 0)).tolist():
+    for cell in np.flatnonzero(_TRANSFORMED[choices]).tolist():
         if _PLAN.keys[choices[cell]].transform is Transform.FIRST:
             values[cell] = _first(values[cell])
         else:

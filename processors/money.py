@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from otlp.types import BoolColumn, Float64Column, Int64Column
 
 UNITS_PER_DOLLAR = 10**12
 
@@ -39,20 +33,15 @@ def units(amount: Decimal | None) -> int | None:
     return None if amount is None else int(amount.scaleb(12, context=_EXACT))
 
 
-def units_of_doubles(doubles: Float64Column) -> tuple[Int64Column, BoolColumn]:
-    """What `units(usd(x))` is for each double, and where it is not None.
+def units_of_double(value: float) -> int | None:
+    """What `units(usd(value))` is, without the detour where that is safe.
 
     Below a hundred dollars a double times 10^12 lies within 0.03 of the decimal that its shortest text names, so where
-    the product is clearly near a whole number, that number is the answer; only the others take the exact way.
+    the product is clearly near a whole number, that number is the answer.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = doubles * float(UNITS_PER_DOLLAR)
-        whole = np.rint(scaled)
-        simple = (np.abs(doubles) < _FAST_LIMIT) & (np.abs(scaled - whole) < _CLEARLY_WHOLE)
-    values = np.where(simple, whole, 0.0).astype(np.int64)
-    valid = simple.copy()
-    for row in np.flatnonzero(~simple).tolist():
-        exact = units(usd(float(doubles[row])))
-        if exact is not None:
-            values[row], valid[row] = exact, True
-    return values, valid
+    if -_FAST_LIMIT < value < _FAST_LIMIT:
+        scaled = value * UNITS_PER_DOLLAR
+        whole = round(scaled)
+        if abs(scaled - whole) < _CLEARLY_WHOLE:
+            return whole
+    return units(usd(value))

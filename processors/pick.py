@@ -47,17 +47,19 @@ class Plan:
         self._rank = np.array(rank_of, np.int32)
         senders = [key.sender for key in self.keys]
         self._allowed = np.array([[s is not Sender.BROADCAST for s in senders], [s is not Sender.SDK for s in senders]])
-        most = max(map(len, choices.values()))
-        self._nowhere = (-1,) * most
-        self._choices = {name: (*found, *self._nowhere[len(found) :]) for name, found in choices.items()}
+        # Row 0 is for keys that fill nothing.
+        self._row_of = {name: row for row, name in enumerate(choices, start=1)}
+        self._choices = np.full((len(choices) + 1, max(map(len, choices.values()))), -1, np.int32)
+        for name, found in choices.items():
+            self._choices[self._row_of[name], : len(found)] = found
 
     def pick(self, attributes: Attributes, spans: int, broadcast: BoolColumn) -> Picked:
         """Choose for each of `spans` spans; `broadcast` tells which of them OpenRouter sent."""
         picked = Picked(np.full((self._columns, spans), -1, np.int32), np.full((self._columns, spans), -1, np.int32))
         if not len(attributes):
             return picked
-        wanted = np.array([self._choices.get(key, self._nowhere) for key in attributes.keys], np.int32)
-        candidates = wanted[attributes.key]
+        wanted = np.array([self._row_of.get(key, 0) for key in attributes.keys], np.int32)
+        candidates = self._choices[wanted[attributes.key]]
         rows, places = np.nonzero(candidates >= 0)
         choices, owner = candidates[rows, places], attributes.owner[rows]
         # Assigning in descending rank leaves the first key's value standing.
