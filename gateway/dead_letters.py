@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import orjson
 import pyarrow as pa
+
+from gateway.spool.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,11 +30,5 @@ class DeadLetters:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, rows.schema) as writer:
             writer.write_table(rows)
-        self._write(f"{name}.json", orjson.dumps(reason, option=orjson.OPT_INDENT_2))
-        self._write(f"{name}.arrow", sink.getvalue())
-
-    def _write(self, name: str, content: bytes | pa.Buffer) -> None:
-        with (self._directory / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(self._directory / f"{name}.json", orjson.dumps(reason, option=orjson.OPT_INDENT_2))
+        write_durably(self._directory / f"{name}.arrow", sink.getvalue())

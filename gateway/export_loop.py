@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +23,7 @@ from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from gateway.dead_letters import DeadLetters
@@ -41,14 +41,14 @@ _EXPIRE_EVERY = 30.0
 class Exporter(Protocol):
     """What the loop needs of an exporter; blocking, called from one thread."""
 
+    def unpack(self, packed: pa.Table) -> pa.Table:
+        """The rows of spool records in the form that the other methods take."""
+
     def place(self, rows: pa.Table) -> dict[str, tuple[Int64Column, Int64Column]]:
         """For each table, in the order of inserting: which rows it takes, and the month (since 1970) of each."""
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows; RetryableError or PermanentError if that is not confirmed."""
-
-    def close(self) -> None:
-        """Drop the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,15 @@ class ExportLoop:
         dead_letters: DeadLetters,
         metrics: Metrics,
         *,
+        worker: Executor,
         backoff: Backoff,
         max_age: float,
         main_table: str,
     ) -> None:
-        """`max_age` is how old an open segment may grow (seconds); `main_table` the one whose rows are counted."""
+        """`worker` is the one thread in which the exporter is called, `main_table` the table whose rows are counted.
+
+        `max_age` is how old an open segment may grow (seconds).
+        """
         self._spool = spool
         self._pipeline = pipeline
         self._exporter = exporter
@@ -88,13 +92,14 @@ class ExportLoop:
         self._backoff = backoff
         self._max_age = max_age
         self._main_table = main_table
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="exporter")
+        self._worker = worker
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Count what is waiting, and begin to export."""
         waiting = await self._in_worker(lambda: sum(_rows_of(path) for path in self._spool.sealed()))
+        self._metrics.recovered.inc(waiting)
         self._metrics.in_spool.inc(waiting)
         self._tasks = [
             asyncio.create_task(self._seal_by_age(), name="seal"),
@@ -102,14 +107,15 @@ class ExportLoop:
         ]
 
     async def stop(self, patience: float) -> None:
-        """Export what is sealed within `patience` seconds, then stop; what is left waits on disk for the next start."""
+        """Export what is sealed within `patience` seconds, then stop; what is left waits on disk for the next start.
+
+        An insert that hangs is left behind in its thread.
+        """
         self._stopping.set()
         _, late = await asyncio.wait(self._tasks, timeout=patience) if self._tasks else (set(), set())
         for task in late:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._worker.shutdown(wait=True, cancel_futures=True)
-        self._exporter.close()
 
     async def _in_worker(self, function: Callable[[], int]) -> int:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function)
@@ -119,12 +125,15 @@ class ExportLoop:
         expired_at = 0.0
         while not self._stopping.is_set():
             await self._wait(self._max_age)
-            if self._spool.has_open_segment:
-                await self._pipeline.in_worker(self._spool.seal)
-            if time.monotonic() - expired_at > _EXPIRE_EVERY:
-                expired_at = time.monotonic()
-                await self._pipeline.in_worker(self._spool.expire)
-            self._metrics.spool_bytes.set(self._spool.bytes_waiting())
+            try:
+                if self._spool.has_open_segment:
+                    await self._pipeline.in_worker(self._spool.seal)
+                if time.monotonic() - expired_at > _EXPIRE_EVERY:
+                    expired_at = time.monotonic()
+                    await self._pipeline.in_worker(self._spool.expire)
+                self._metrics.spool_bytes.set(self._spool.bytes_waiting())
+            except OSError as error:
+                log.error("the spool's directory cannot be looked after; this is tried again", error=str(error))
 
     async def _run(self) -> None:
         """Export segment after segment; once stopping, until none is left or an attempt fails."""
@@ -144,20 +153,27 @@ class ExportLoop:
         done: set[int] = set()
         failures = 0
         while True:
+            delay = self._backoff.delay(failures + 1)
             try:
                 await self._in_worker(lambda: self._send(path, done))
             except RetryableError as error:
-                failures += 1
-                self._metrics.exporter_failures.inc()
-                delay = self._backoff.delay(failures)
                 log.warning(
                     "an insert failed and is tried again", segment=path.stem, delay=round(delay, 2), error=str(error)
                 )
-                if self._stopping.is_set():
-                    return False
-                await self._wait(delay)
+            except Exception as error:
+                log.error(
+                    "a segment cannot be exported and is tried again",
+                    segment=path.stem,
+                    delay=round(delay, 2),
+                    exc_info=error,
+                )
             else:
                 return True
+            failures += 1
+            self._metrics.exporter_failures.inc()
+            if self._stopping.is_set():
+                return False
+            await self._wait(delay)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, but not into a stop."""
@@ -178,7 +194,7 @@ class ExportLoop:
         if segment.damaged_bytes and not done:
             log.warning("the end of a segment is cut off", segment=path.stem, bytes=segment.damaged_bytes)
             self._metrics.damaged_bytes.inc(segment.damaged_bytes)
-        rows = pa.Table.from_batches(segment.records, segment.schema)
+        rows = self._exporter.unpack(pa.Table.from_batches(segment.records, segment.schema))
         sent = 0
         for unit in self._units(path, segment, rows):
             if unit.number not in done:
@@ -192,8 +208,8 @@ class ExportLoop:
 
     def _units(self, path: Path, segment: Segment, rows: pa.Table) -> list[Unit]:
         sizes = np.repeat(
-            [record.nbytes / max(record.num_rows, 1) for record in segment.records],
-            [record.num_rows for record in segment.records],
+            np.array([record.nbytes / max(record.num_rows, 1) for record in segment.records], np.float64),
+            np.array([record.num_rows for record in segment.records], np.int64),
         )
         placements = [
             Placement(table, numbers, months, sizes[numbers])

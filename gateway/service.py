@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,6 +49,8 @@ _REFRESH_KEYS = 1.0
 _WAITING_BATCHES = 4
 _RECEIVERS_GRACE = 1.5
 _CLICKHOUSE_GRACE = 1.5
+_EXPORTER_GRACE = 0.2
+_MIGRATION_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,12 @@ class Service:
             create_processor(name, components.processors[name]) for name in self._pipeline_settings.processors
         ]
         self._metrics = Metrics()
+        self._exporter_worker = ThreadPoolExecutor(1, thread_name_prefix="exporter")
         self._stack = AsyncExitStack()
         self._clickhouse: EmbeddedClickHouse | None = None
         self._ready = False
         self._stop_by = 0.0
+        self.is_hanging = False
 
     async def start(self) -> Started:
         """Start everything. On an error, everything that was started is stopped again."""
@@ -91,7 +96,10 @@ class Service:
             raise
 
     async def stop(self) -> None:
-        """Stop accepting, store what can be stored in time, and leave the rest on disk for the next start."""
+        """Stop accepting, store what can be stored in time, and leave the rest on disk for the next start.
+
+        `is_hanging` tells afterwards whether a thread still waits for ClickHouse.
+        """
         self._ready = False
         self._stop_by = time.monotonic() + self._settings.service.shutdown_timeout.total_seconds()
         await self._stack.aclose()
@@ -100,12 +108,14 @@ class Service:
         listeners = self._bind()
         directory = self._settings.service.data_directory
         _claim(directory, self._stack)
-        authenticator, first_key = await self._start_keys()
+        authenticator, store = await self._start_keys()
         exporter = ClickHouseExporter(self._exporter_settings)
+        self._stack.push_async_callback(self._end_exporter, exporter)
         await self._start_clickhouse(exporter, directory)
         pipeline = await self._start_pipeline(exporter, directory)
         http, grpc = await self._start_receivers(listeners, authenticator, pipeline)
         await self._start_operations(listeners[TELEMETRY])
+        first_key = self._make_first_key(store, authenticator)
         self._ready = True
         return Started(http, grpc, self._exporter_settings.url, self._exporter_settings.database, first_key)
 
@@ -129,8 +139,8 @@ class Service:
             self._stack.callback(listener.close)
         return listeners
 
-    async def _start_keys(self) -> tuple[Authenticator, str]:
-        """The authenticator, kept up to date with the state database, and the first key if there was none at all."""
+    async def _start_keys(self) -> tuple[Authenticator, KeyStore]:
+        """The authenticator, kept up to date with the keys of the state database."""
         configured = {
             hash_key(key.reveal()): name
             for name, destination in self._settings.destinations.items()
@@ -140,13 +150,18 @@ class Service:
         engine = open_database(self._settings.service.state_url.reveal())
         self._stack.callback(engine.dispose)
         store = KeyStore(engine, clock=lambda: datetime.now(UTC))
-        first_key = ""
-        if not configured and not store.list():
-            _, first_key = store.create(next(iter(self._settings.destinations)), "made at the first start")
         authenticator.update(store.active_hashes())
         task = asyncio.create_task(_refresh(authenticator, store), name="keys")
         self._stack.push_async_callback(_cancel, task)
-        return authenticator, first_key
+        return authenticator, store
+
+    def _make_first_key(self, store: KeyStore, authenticator: Authenticator) -> str:
+        """A key if there was never one, else nothing. Made last, so that no failed start makes one that nobody sees."""
+        if not authenticator.is_empty or store.list():
+            return ""
+        _, key = store.create(next(iter(self._settings.destinations)), "made at the first start")
+        authenticator.update(store.active_hashes())
+        return key
 
     async def _start_clickhouse(self, exporter: ClickHouseExporter, directory: Path) -> None:
         """Start the embedded ClickHouse if it is wanted, and bring the schema up to date."""
@@ -161,13 +176,26 @@ class Service:
             )
             await self._clickhouse.start()
             self._stack.push_async_callback(self._clickhouse.stop)
+        migration = asyncio.get_running_loop().run_in_executor(self._exporter_worker, exporter.migrate)
+        await asyncio.wait({migration}, timeout=_MIGRATION_PATIENCE)
         try:
-            await asyncio.to_thread(exporter.migrate)
-        except RetryableError as error:
             # Spans are taken all the same: the schema is tried again with the first insert.
+            if migration.done():
+                migration.result()
+            else:
+                migration.add_done_callback(lambda late: late.cancelled() or late.exception())
+                log.warning("ClickHouse does not answer; spans wait in the spool", url=self._exporter_settings.url)
+        except RetryableError as error:
             log.warning("ClickHouse is away; spans wait in the spool", error=str(error))
         except PermanentError as error:
             raise ConfigError([f"exporters::{self._exporter_id}: {error}"]) from error
+
+    async def _end_exporter(self, exporter: ClickHouseExporter) -> None:
+        """Close the exporter in its thread. One that waits for a ClickHouse that hangs can only be left behind."""
+        closing = asyncio.get_running_loop().run_in_executor(self._exporter_worker, exporter.close)
+        _, late = await asyncio.wait({closing}, timeout=_EXPORTER_GRACE)
+        self.is_hanging = bool(late)
+        self._exporter_worker.shutdown(wait=False, cancel_futures=True)
 
     async def _start_pipeline(self, exporter: ClickHouseExporter, directory: Path) -> Pipeline:
         service = self._settings.service
@@ -196,6 +224,7 @@ class Service:
             exporter,
             DeadLetters(directory / "dead-letter"),
             self._metrics,
+            worker=self._exporter_worker,
             backoff=Backoff(retry.initial_interval.total_seconds(), retry.max_interval.total_seconds()),
             max_age=service.spool.segment_max_age.total_seconds(),
             main_table=SPANS,
@@ -206,7 +235,7 @@ class Service:
         async def drain() -> None:
             await pipeline.drain()
             await pipeline.in_worker(spool.seal)
-            await loop.stop(max(0.0, self._stop_by - time.monotonic()))
+            await loop.stop(max(0.0, self._stop_by - _CLICKHOUSE_GRACE - time.monotonic()))
             pipeline.close()
 
         self._stack.push_async_callback(drain)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from exporters.clickhouse.arrow import table_schemas
 from exporters.clickhouse.client import Client, Connection
 from exporters.clickhouse.migrations import migrate
-from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, project, row_schema
+from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, layout, project
 from otlp.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -41,12 +41,16 @@ class ClickHouseExporter:
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of the rows that `encode` makes."""
-        return row_schema()
+        """The schema of the packed rows that `encode` makes."""
+        return layout().packed
 
     def encode(self, batch: SpanBatch) -> pa.RecordBatch:
-        """A batch as rows, one a span."""
+        """A batch as packed rows, one a span."""
         return encode(batch)
+
+    def unpack(self, packed: pa.Table) -> pa.Table:
+        """Packed rows with the columns of all tables."""
+        return layout().unpack(packed)
 
     def place(self, rows: pa.Table) -> dict[str, tuple[Int64Column, Int64Column]]:
         """For each table, in the order of inserting: which rows it takes, and the month (since 1970) of each."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from exporters.clickhouse.columns import Maps, offsets_of
+from exporters.clickhouse.columns import Maps
 from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING
 from otlp.content import IS_CONTENT
 from otlp.types import texts
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NOT_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
-def span_attribute_maps(attributes: Attributes, spans: int) -> dict[str, Maps]:
+def span_attribute_maps(attributes: Attributes) -> dict[str, Maps]:
     """The attributes of spans: content apart, the others by type. A column that would be empty is absent.
 
     Each distinct content text of a span is kept once; the keys of further copies lead to the key that has it.
@@ -27,7 +27,7 @@ def span_attribute_maps(attributes: Attributes, spans: int) -> dict[str, Maps]:
         return {}
     names = texts(attributes.keys)
     is_content = attributes.where(IS_CONTENT)
-    maps = _content_maps(attributes, names, np.flatnonzero(is_content), spans) if is_content.any() else {}
+    maps = _content_maps(attributes, names, np.flatnonzero(is_content)) if is_content.any() else {}
     for column, value_type, values in (
         ("SpanAttributesString", STRING, attributes.strings),
         ("SpanAttributesInt", INT, attributes.ints),
@@ -37,13 +37,11 @@ def span_attribute_maps(attributes: Attributes, spans: int) -> dict[str, Maps]:
     ):
         if len(values):
             rows = np.flatnonzero((attributes.type == value_type) & ~is_content)
-            maps[column] = Maps(
-                offsets_of(attributes.owner[rows], spans), names[attributes.key[rows]], values[attributes.slot[rows]]
-            )
+            maps[column] = Maps(attributes.owner[rows], names[attributes.key[rows]], values[attributes.slot[rows]])
     return maps
 
 
-def attribute_maps(name: str, attributes: Attributes, owners: int) -> dict[str, Maps]:
+def attribute_maps(name: str, attributes: Attributes) -> dict[str, Maps]:
     """The attributes of anything but spans: `name` and String, and `name` and Json for all other types.
 
     Json holds OTLP/JSON text.
@@ -53,14 +51,12 @@ def attribute_maps(name: str, attributes: Attributes, owners: int) -> dict[str, 
     others = np.flatnonzero(~is_string)
     strings = attributes.strings[attributes.slot[is_string]]
     return {
-        f"{name}String": Maps(offsets_of(attributes.owner[is_string], owners), names[is_string], strings),
-        f"{name}Json": Maps(
-            offsets_of(attributes.owner[others], owners), names[others], _otlp_json(attributes, others)
-        ),
+        f"{name}String": Maps(attributes.owner[is_string], names[is_string], strings),
+        f"{name}Json": Maps(attributes.owner[others], names[others], _otlp_json(attributes, others)),
     }
 
 
-def _content_maps(attributes: Attributes, names: TextColumn, rows: np.ndarray, spans: int) -> dict[str, Maps]:
+def _content_maps(attributes: Attributes, names: TextColumn, rows: np.ndarray) -> dict[str, Maps]:
     owner = attributes.owner[rows]
     keys, values = names[attributes.key[rows]], attributes.text(rows)
     holders: dict[tuple[int, str], int] = {}
@@ -69,8 +65,8 @@ def _content_maps(attributes: Attributes, names: TextColumn, rows: np.ndarray, s
     is_first = holder == np.arange(len(rows))
     copies = ~is_first
     return {
-        "Content": Maps(offsets_of(owner[is_first], spans), keys[is_first], values[is_first]),
-        "ContentSameAs": Maps(offsets_of(owner[copies], spans), keys[copies], keys[holder[copies]]),
+        "Content": Maps(owner[is_first], keys[is_first], values[is_first]),
+        "ContentSameAs": Maps(owner[copies], keys[copies], keys[holder[copies]]),
     }
 
 

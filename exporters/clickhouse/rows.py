@@ -1,11 +1,11 @@
-"""Turns a SpanBatch into rows: one Arrow record batch with the columns of all tables, which the spool keeps.
+"""Turns a SpanBatch into rows with the columns of all tables, packed for the spool.
 
-A table's rows are then a projection of it (see `project`), so that a span is laid out once, on its way in.
+A table's rows are then a projection of them (see `project`), so that a span is laid out once, on its way in.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exporters.clickhouse.arrow import table_schemas
-from exporters.clickhouse.columns import Kind, Lists, Maps, offsets_of, to_arrow
+from exporters.clickhouse.columns import Lists, Maps
 from exporters.clickhouse.maps import attribute_maps, span_attribute_maps
+from exporters.clickhouse.packed import Layout
 
 if TYPE_CHECKING:
     from exporters.clickhouse.columns import Column
@@ -28,31 +29,22 @@ _BROADCAST_RANK = np.uint64(1 << 63)
 
 
 @cache
-def row_schema() -> pa.Schema:
-    """The schema of spool records: the columns of all tables, each once."""
+def layout() -> Layout:
+    """How rows are packed for the spool. Unpacked they have the columns of all tables, each once."""
     fields = {field.name: field for table in (SPANS, CALLS) for field in table_schemas()[table]}
-    return pa.schema(list(fields.values()))
-
-
-@cache
-def _kinds() -> dict[str, Kind]:
-    return {field.name: Kind(field.type) for field in row_schema()}
+    return Layout(pa.schema(list(fields.values())))
 
 
 def encode(batch: SpanBatch) -> pa.RecordBatch:
-    """The rows of a batch, one a span, in `row_schema()`. A canonical column that no processor filled is empty."""
+    """The rows of a batch, one a span, packed. A canonical column that no processor filled is empty."""
     columns: dict[str, Column] = {**_of_spans(batch), **_of_scopes(batch), **batch.columns}
     if len(batch.events.span):
         columns |= _of_events(batch)
     if len(batch.links.span):
         columns |= _of_links(batch)
-    if len(batch.metadata.owner):
-        offsets = offsets_of(batch.metadata.owner, len(batch))
-        columns["Metadata"] = Maps(offsets, batch.metadata.key, batch.metadata.value)
+    columns["Metadata"] = Maps(batch.metadata.owner, batch.metadata.key, batch.metadata.value)
     columns["Rank"] = _ranks(columns)
-    arrays = to_arrow(columns, _kinds())
-    ordered = [arrays[name] if name in arrays else _empty(name, len(batch)) for name in _kinds()]
-    return pa.RecordBatch.from_arrays(ordered, schema=row_schema())
+    return layout().pack(columns, len(batch))
 
 
 def project(rows: pa.Table, table: str) -> pa.Table:
@@ -90,7 +82,7 @@ def _of_spans(batch: SpanBatch) -> dict[str, Column]:
         "DroppedLinksCount": spans.dropped_links,
         "IngestedAt": received,
         "Version": received.astype(np.uint64),
-        **span_attribute_maps(batch.span_attributes, len(batch)),
+        **span_attribute_maps(batch.span_attributes),
     }
 
 
@@ -107,9 +99,9 @@ def _of_scopes(batch: SpanBatch) -> dict[str, Column]:
         "ResourceDroppedAttributesCount": resources.dropped_attributes[resource],
     }
     if len(batch.scope_attributes):
-        columns |= attribute_maps("ScopeAttributes", batch.scope_attributes.repeated(scope), len(batch))
+        columns |= attribute_maps("ScopeAttributes", batch.scope_attributes.repeated(scope))
     if len(batch.resource_attributes):
-        columns |= attribute_maps("ResourceAttributes", batch.resource_attributes.repeated(resource), len(batch))
+        columns |= attribute_maps("ResourceAttributes", batch.resource_attributes.repeated(resource))
     return columns
 
 
@@ -119,10 +111,9 @@ def _of_events(batch: SpanBatch) -> dict[str, Column]:
         "Events.Timestamp": events.time,
         "Events.Name": events.name,
         "Events.DroppedAttributesCount": events.dropped_attributes,
-        **attribute_maps("Events.Attributes", batch.event_attributes, len(events.span)),
+        **attribute_maps("Events.Attributes", batch.event_attributes),
     }
-    offsets = offsets_of(events.span, len(batch))
-    return {name: Lists(offsets, items) for name, items in columns.items()}
+    return {name: Lists(events.span, items) for name, items in columns.items()}
 
 
 def _of_links(batch: SpanBatch) -> dict[str, Column]:
@@ -133,10 +124,9 @@ def _of_links(batch: SpanBatch) -> dict[str, Column]:
         "Links.TraceState": links.trace_state,
         "Links.Flags": links.flags,
         "Links.DroppedAttributesCount": links.dropped_attributes,
-        **attribute_maps("Links.Attributes", batch.link_attributes, len(links.span)),
+        **attribute_maps("Links.Attributes", batch.link_attributes),
     }
-    offsets = offsets_of(links.span, len(batch))
-    return {name: Lists(offsets, items) for name, items in columns.items()}
+    return {name: Lists(links.span, items) for name, items in columns.items()}
 
 
 def _ranks(columns: dict[str, Any]) -> np.ndarray:
@@ -145,16 +135,3 @@ def _ranks(columns: dict[str, Any]) -> np.ndarray:
     if "Source" not in columns:
         return versions
     return np.where(columns["Source"] == "broadcast", versions | _BROADCAST_RANK, versions)
-
-
-@lru_cache(maxsize=4096)
-def _empty(name: str, rows: int) -> pa.Array:
-    """A column of nothing: null where the column may be null, else the type's zero."""
-    field = row_schema().field(name)
-    if field.nullable:
-        return pa.nulls(rows, field.type)
-    if pa.types.is_list(field.type) or pa.types.is_map(field.type):
-        return pa.array([[]] * rows, field.type)
-    if pa.types.is_string(field.type):
-        return pa.array([""] * rows, field.type)
-    return pa.array(np.zeros(rows, np.int64)).cast(field.type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -45,11 +46,15 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     logs = settings.service.telemetry.logs
     configure_logs(logs.level, logs.format)
-    uvloop.run(_serve(settings))
+    if not uvloop.run(_serve(settings)):
+        # A thread waits for a ClickHouse that hangs, and nothing can stop it. What it sends is in the spool.
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> bool:
+    """Serve until a signal; true if nothing is left that still runs."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,13 +66,14 @@ async def _serve(settings: Settings) -> None:
     if not starting.done():
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        return
+        return not service.is_hanging
     started = await starting
     print(_banner(started, next(iter(settings.destinations))), flush=True)
     await stop
     log.info("stopping")
     await service.stop()
     log.info("stopped")
+    return not service.is_hanging
 
 
 def _banner(started: Started, destination: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aiohttp import StreamReader
 
 _GZIP = 16 + zlib.MAX_WBITS
+_MAX_MEMBERS = 100
 
 
 async def read_body(stream: StreamReader, declared_length: int | None, limit: int) -> bytes:
@@ -41,9 +42,12 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    """All members of a gzip file, one after the other."""
-    parts, size = [], 0
+    """All members of a gzip file, one after the other; each costs a copy of what follows it, so they are limited."""
+    parts: list[bytes] = []
+    size = 0
     while body:
+        if len(parts) == _MAX_MEMBERS:
+            raise PermanentError(f"The gzip body has more than {_MAX_MEMBERS} members.", reason="malformed")
         member = zlib.decompressobj(_GZIP)
         try:
             part = member.decompress(body, limit + 1 - size)

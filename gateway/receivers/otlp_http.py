@@ -33,6 +33,7 @@ _DECODERS = {JSON: decode_json, PROTOBUF: decode_protobuf}
 _TRACES = "/v1/traces"
 _TRANSPORT = "http"
 _SERVER = {"Server": "tollgate"}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class OtlpHttpReceiver:
@@ -105,6 +106,8 @@ class OtlpHttpReceiver:
                 f"The path names destination {named!r}, but the API key belongs to another one; "
                 "use that destination's key, or leave the name out of the URL."
             )
+        if headers.get("Expect", "").lower() == "100-continue" and (request.content_length or 0) <= self._limit:
+            await request.writer.write(_CONTINUE)
         body = await read_body(request.content, request.content_length, self._limit)
         body = decompress(body, headers.get("Content-Encoding", ""), self._limit)
         return await self._pipeline.submit(destination, body, _DECODERS[content_type])

@@ -7,12 +7,13 @@ segment and the unit's number, so that ClickHouse recognises a unit that is sent
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
+
+from gateway.spool.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,12 +86,7 @@ def load_or_cut(path: Path, segment: str, placements: list[Placement]) -> list[U
     units = cut(placements)
     content = orjson.loads(orjson.dumps([asdict(unit) for unit in units]))
     document = {"segment": segment, "sha256": _digest(content), "units": content}
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(orjson.dumps(document))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    write_durably(path, orjson.dumps(document))
     return units
 
 

@@ -6,6 +6,7 @@ runs in the pipeline's one thread, except for reading sealed segments, which not
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 
+from gateway.spool.durable import sync_directory
 from gateway.spool.segment import VERSION, Header, write_record, write_start
 
 if TYPE_CHECKING:
@@ -73,19 +75,21 @@ class Spool:
     def append(self, records: list[pa.RecordBatch]) -> None:
         """Write the records and return once they are on disk; OSError if they may not be.
 
-        After an error the segment is sealed as far as it was whole, so that the next attempt starts on a fresh file.
+        After an error the segment is sealed as it was before, so that the next attempt starts on a fresh file.
         """
+        if not records:
+            return
         try:
             if self._file is None:
                 self._start_segment()
             assert self._file is not None  # noqa: S101 - set by _start_segment
-            for record in records:
-                self._size += write_record(self._file, record.serialize())
+            size = self._size + sum(write_record(self._file, record.serialize()) for record in records)
             self._file.flush()
             os.fdatasync(self._file.fileno())
         except OSError:
             self._abandon()
             raise
+        self._size = size
         if self._size >= self._limits.segment_max_size:
             self.seal()
 
@@ -124,15 +128,18 @@ class Spool:
                     file.unlink()
 
     def bytes_waiting(self) -> int:
-        """The size of everything that ClickHouse does not have yet."""
-        waiting = sum(path.stat().st_size for path in self.sealed())
-        return waiting + (self._size if self._file is not None else 0)
+        """The size of everything that ClickHouse does not have yet; callable from any thread."""
+        waiting = self._size if self._file is not None else 0
+        for path in self.sealed():
+            with contextlib.suppress(FileNotFoundError):  # stored a moment ago
+                waiting += path.stat().st_size
+        return waiting
 
     def close(self) -> None:
         """Seal, and leave the mark by which the next start knows that nothing was cut off."""
         self.seal()
         (self._directory / _CLEAN).touch()
-        self._sync_directory()
+        sync_directory(self._directory)
 
     def _recover(self) -> None:
         """Seal what a previous process left open; after an unclean end, send the recently stored once more.
@@ -154,30 +161,31 @@ class Spool:
         created_at = self._clock()
         name = f"{created_at:020d}-{self._random_hex()}"
         self._path = self._directory / f"{name}.{State.OPEN}"
+        self._size = 0
         self._file = self._path.open("xb", buffering=1 << 20)
-        self._size = write_start(self._file, Header(VERSION, name, created_at), self._schema)
+        size = write_start(self._file, Header(VERSION, name, created_at), self._schema)
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._sync_directory()
+        sync_directory(self._directory)
+        self._size = size
 
     def _abandon(self) -> None:
-        """After a failed write: what was whole before it stays readable, what came with it was never acknowledged."""
+        """After a failed write: keep what was acknowledged before it, and nothing of what was not."""
         if self._file is None or self._path is None:
             return
         file, self._file = self._file, None
-        try:
+        with contextlib.suppress(OSError):  # what it still held back cannot be written either
             file.close()
+        if not self._size:
+            self._path.unlink()
+            return
+        try:
+            os.truncate(self._path, self._size)
         except OSError as error:
-            log.warning("a segment could not be closed", segment=self._path.stem, error=str(error))
+            # Harmless: reading stops before it, or a span is stored that its sender sends again.
+            log.warning("a failed write stays at a segment's end", segment=self._path.stem, error=str(error))
         self._move(self._path, State.SEALED)
 
     def _move(self, path: Path, state: State) -> None:
         path.rename(path.with_suffix(f".{state}"))
-        self._sync_directory()
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(self._directory)

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import DestinationSettings
-from exporters.clickhouse.rows import encode
 from gateway.sample import sample_delivery
 from otlp.batch import Rejection, Request, SpanBatch
 from processors import cost, genai, metadata
 from processors.base import Context
 from tests.otlp.messages import attributes, batch_of, document, good_requests, plain, refusals, rows_of, span
+from tests.rows import encode
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from config import DestinationSettings
-from exporters.clickhouse.rows import encode
 from gateway.sample import sample_delivery
 from processors.base import Context
 from processors.registry import PROCESSORS
 from tests.otlp.messages import attributes, batch_of, document, rows_of, span
+from tests.rows import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

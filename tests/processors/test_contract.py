@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporters.clickhouse.rows import encode
 from otlp.batch import Request
 from otlp.builder import SpanBatchBuilder
 from processors.genai_table import COLUMNS
 from processors.registry import PROCESSORS
 from tests.otlp.messages import AWKWARD_TEXTS, batch_of, good_requests, plain, rows_of
 from tests.processors.chain import CONTEXT, chat, openrouter, process, sample, sdk, step
+from tests.rows import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from exporters.clickhouse.rows import encode
 from otlp.batch import Request
 from tests.otlp.messages import attributes, batch_of, document, rows_of, span
 from tests.processors.chain import process, sample, sample_spans, sdk
+from tests.rows import encode
 
 OPEN, PRIVATE = Request("open", 1), Request("private", 2)
 CONTENT_KEYS = ("gen_ai.prompt", "gen_ai.completion", "trace.input", "trace.output", "span.input", "span.output")

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def table_of(exporter: ClickHouseExporter, *deliveries: Any, requests: Sequence[Request] = ()) -> pa.Table:
     """The rows of deliveries after all processors."""
-    return pa.Table.from_batches([exporter.encode(process(batch_of(*deliveries, requests=requests)))])
+    return exporter.unpack(pa.Table.from_batches([packed(exporter, *deliveries, requests=requests)]))
+
+
+def packed(exporter: ClickHouseExporter, *deliveries: Any, requests: Sequence[Request] = ()) -> pa.RecordBatch:
+    """The same rows as the spool keeps them."""
+    return exporter.encode(process(batch_of(*deliveries, requests=requests)))
 
 
 def store(exporter: ClickHouseExporter, rows: pa.Table, token: str) -> None:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from exporters.clickhouse.exporter import ClickHouseExporter
-from exporters.clickhouse.rows import CALLS, SPANS, row_schema
+from exporters.clickhouse.rows import CALLS, SPANS, layout
 from exporters.clickhouse.settings import ClickHouseSettings
 from gateway.sample import sample_delivery
 from otlp.batch import Request
 from otlp.errors import PermanentError, RetryableError
-from tests.exporters.clickhouse.stores import store, table_of
+from tests.exporters.clickhouse.stores import packed, store, table_of
 from tests.processors.chain import GENERATION, SECOND, START, chat, sample, sdk
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def test_a_batch_without_calls_places_none(exporter: ClickHouseExporter) -> None
 
 def test_encoded_rows_have_the_schema_that_is_promised(exporter: ClickHouseExporter) -> None:
     """The schema that the spool is told is the one that rows come in."""
-    assert table_of(exporter, sample()).schema == exporter.schema == row_schema()
+    assert packed(exporter, sample()).schema == exporter.schema == layout().packed
+    assert table_of(exporter, sample()).schema == layout().wide
 
 
 def test_an_insert_makes_the_schema_first(exporter: ClickHouseExporter, reader: Driver) -> None:
@@ -163,11 +164,8 @@ def test_a_dropped_table_is_a_retryable_error(
 
 def test_rows_survive_the_spool(exporter: ClickHouseExporter, reader: Driver) -> None:
     """Rows that were written to bytes and read back, in several chunks, are stored like those that were not."""
-    batches = [
-        table_of(exporter, sample()).to_batches()[0],
-        table_of(exporter, sdk(chat()), sdk({}, spanId="ff" * 8)).to_batches()[0],
-    ]
-    read = [pa.ipc.read_record_batch(pa.py_buffer(batch.serialize()), row_schema()) for batch in batches]
-    rows = pa.Table.from_batches(read).take(pa.array(np.array([4, 3, 2, 1, 0])))
+    batches = [packed(exporter, sample()), packed(exporter, sdk(chat()), sdk({}, spanId="ff" * 8))]
+    read = [pa.ipc.read_record_batch(pa.py_buffer(batch.serialize()), exporter.schema) for batch in batches]
+    rows = exporter.unpack(pa.Table.from_batches(read)).take(pa.array(np.array([4, 3, 2, 1, 0])))
     store(exporter, rows, "1")
     assert _counts(reader) == [5, 2, 5, 3]

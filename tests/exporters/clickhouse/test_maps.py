@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from exporters.clickhouse.rows import encode
 from tests.otlp.messages import attributes, batch_of, document, rows_of, span
 from tests.processors.chain import sample
+from tests.rows import encode
 
 NAN = {"doubleValue": "NaN"}
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 
 from exporters.clickhouse.arrow import table_schemas
-from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, project, row_schema
+from exporters.clickhouse.rows import CALLS, SPANS, is_call, layout, project
 from otlp.batch import Request
 from otlp.content import is_content
 from tests.otlp.messages import (
@@ -22,6 +22,7 @@ from tests.otlp.messages import (
     span,
 )
 from tests.processors.chain import chat, process, sample, sdk
+from tests.rows import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,11 +117,11 @@ def test_nothing_of_a_span_is_lost(message: ExportTraceServiceRequest) -> None:
 def test_rows_have_exactly_the_schema() -> None:
     """Rows have the columns of all tables, each once, in the types of the SQL, whatever processors were run."""
     names = [field.name for table in (SPANS, CALLS) for field in table_schemas()[table]]
-    assert sorted(row_schema().names) == sorted(set(names))
+    assert sorted(layout().wide.names) == sorted(set(names))
     for batch in (batch_of({}), batch_of(sample()), process(batch_of(sample(), sdk(chat())))):
         rows = encode(batch)
         rows.validate(full=True)
-        assert rows.schema == row_schema()
+        assert rows.schema == layout().wide
         assert rows.num_rows == len(batch)
         for field, column in zip(rows.schema, rows.columns, strict=True):
             assert field.nullable or column.null_count == 0
