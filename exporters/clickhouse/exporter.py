@@ -76,7 +76,7 @@ class ClickHouseExporter:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, expected) as writer:
             writer.write_table(projected)
-        settings = {"async_insert": "0", "insert_deduplicate": "1", "insert_deduplication_token": f"{table}-{token}"}
+        settings = {"async_insert": "0", "insert_deduplicate": "1", "insert_deduplication_token": token}
         self._client.insert_arrow(table, expected.names, sink.getvalue().to_pybytes(), settings)
 
     def migrate(self) -> None:
