@@ -150,8 +150,8 @@ class Service:
         engine = open_database(self._settings.service.state_url.reveal())
         self._stack.callback(engine.dispose)
         store = KeyStore(engine, clock=lambda: datetime.now(UTC))
-        authenticator.update(store.active_hashes())
-        task = asyncio.create_task(_refresh(authenticator, store), name="keys")
+        authenticator.update(self._usable_keys(store))
+        task = asyncio.create_task(self._refresh_keys(authenticator, store), name="keys")
         self._stack.push_async_callback(_cancel, task)
         return authenticator, store
 
@@ -160,8 +160,22 @@ class Service:
         if not authenticator.is_empty or store.list():
             return ""
         _, key = store.create(next(iter(self._settings.destinations)), "made at the first start")
-        authenticator.update(store.active_hashes())
+        authenticator.update(self._usable_keys(store))
         return key
+
+    def _usable_keys(self, store: KeyStore) -> dict[bytes, str]:
+        """The keys made at run time, without those of destinations that the settings no longer have."""
+        destinations = self._settings.destinations
+        return {digest: name for digest, name in store.active_hashes().items() if name in destinations}
+
+    async def _refresh_keys(self, authenticator: Authenticator, store: KeyStore) -> None:
+        """Take over keys that are made or revoked while the gateway runs."""
+        while True:
+            await asyncio.sleep(_REFRESH_KEYS)
+            try:
+                authenticator.update(await asyncio.to_thread(self._usable_keys, store))
+            except Exception as error:  # noqa: BLE001 - the keys known so far stay good while the database is away
+                log.warning("the state database cannot be read; keys stay as they were", error=str(error))
 
     async def _start_clickhouse(self, exporter: ClickHouseExporter, directory: Path) -> None:
         """Start the embedded ClickHouse if it is wanted, and bring the schema up to date."""
@@ -298,16 +312,6 @@ def _claim(directory: Path, stack: AsyncExitStack) -> None:
         raise ConfigError(
             [f"{place}: {directory} cannot be used: {error.strerror}; choose another directory"]
         ) from error
-
-
-async def _refresh(authenticator: Authenticator, store: KeyStore) -> None:
-    """Take over keys that are made or revoked while the gateway runs."""
-    while True:
-        await asyncio.sleep(_REFRESH_KEYS)
-        try:
-            authenticator.update(await asyncio.to_thread(store.active_hashes))
-        except Exception as error:  # noqa: BLE001 - the keys known so far stay good while the database is away
-            log.warning("the state database cannot be read; keys stay as they were", error=str(error))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

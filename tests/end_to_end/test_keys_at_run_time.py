@@ -60,3 +60,18 @@ def test_no_key_and_no_prompt_is_in_the_log(make_gateway: Callable[..., Gateway]
     for secret in (gateway.key, "tg_a_key_that_nobody_made", "Invoice 88213", "find_po"):
         assert secret not in gateway.log
         assert secret not in gateway.output
+
+
+def test_a_key_of_a_destination_that_is_gone_is_refused(
+    make_gateway: Callable[..., Gateway], free_port: Callable[[], int]
+) -> None:
+    """A key made for a destination that the settings no longer have is refused like an unknown one."""
+    away = AWAY % free_port()
+    gateway = make_gateway(config=f"{away}destinations: {{finance: {{}}}}\n")
+    key = gateway.run("keys", "create", "finance").stdout.splitlines()[0]
+    gateway.start()
+    assert gateway.post(b"{}", key=key).status == 200
+    assert gateway.stop() == 0
+    (gateway.directory / "settings.yaml").write_text(away)
+    gateway.start()
+    assert gateway.post(b"{}", key=key).status == 401
