@@ -38,7 +38,7 @@ class Authenticator:
         key = x_api_key
         if key is None and authorization is not None:
             key = authorization[len(_BEARER) :] if authorization[: len(_BEARER)].lower() == _BEARER else authorization
-        if not key:
+        if not key or key.lower() == _BEARER.strip():
             raise UnauthenticatedError(
                 "The request has no API key: send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
             )

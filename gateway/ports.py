@@ -21,7 +21,7 @@ def bind_all(endpoints: Mapping[str, Endpoint]) -> dict[str, socket.socket]:
     for place, endpoint in endpoints.items():
         try:
             bound[place] = _bind(endpoint)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             problems.append(f"{place}: {_sentence(endpoint, error)}")
     if problems:
         for listener in bound.values():
@@ -45,11 +45,11 @@ def _bind(endpoint: Endpoint) -> socket.socket:
     return listener
 
 
-def _sentence(endpoint: Endpoint, error: OSError) -> str:
+def _sentence(endpoint: Endpoint, error: OSError | UnicodeError) -> str:
+    if isinstance(error, (socket.gaierror, UnicodeError)) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{endpoint} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all addresses"
     if error.errno == errno.EADDRINUSE:
         return f"{endpoint} is in use by another program; stop that program, or choose another port"
     if error.errno == errno.EACCES:
         return f"{endpoint} may not be bound by this user; choose a port above 1023"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"{endpoint} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all addresses"
     return f"{endpoint} cannot be bound: {error.strerror or error}"

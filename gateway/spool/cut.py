@@ -63,10 +63,8 @@ def cut(placements: list[Placement]) -> list[Unit]:
             rows = placement.rows[selected]
             bounds = _bounds(placement.sizes[selected])
             partition = str(np.datetime64(month, "M")).replace("-", "")
-            units.extend(
-                Unit(len(units) + number, placement.table, partition, _ranges(rows[start:stop]))
-                for number, (start, stop) in enumerate(bounds)
-            )
+            for start, stop in bounds:
+                units.append(Unit(len(units), placement.table, partition, _ranges(rows[start:stop])))
     return units
 
 

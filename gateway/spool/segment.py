@@ -21,6 +21,8 @@ MAGIC = b"TOLLGATE"
 VERSION = 1
 _PREFIX = struct.Struct("<II")
 _ALIGNMENT = 8
+_NOT_ARROW = (pa.ArrowInvalid, EOFError, OSError)
+"""What Arrow raises for bytes that pass our check and yet are no message; zeros, for one, are an empty record."""
 
 
 class DamagedSegmentError(Exception):
@@ -74,13 +76,16 @@ def read_segment(path: Path) -> Segment:
         header = Header(**orjson.loads(text))
         end, schema_message = next(records)
         schema = pa.ipc.read_schema(pa.py_buffer(schema_message))
-    except (StopIteration, orjson.JSONDecodeError, TypeError, pa.ArrowInvalid) as error:
+    except (StopIteration, orjson.JSONDecodeError, TypeError, *_NOT_ARROW) as error:
         raise DamagedSegmentError(f"{path.name} has no readable header") from error
     if header.version != VERSION:
         raise DamagedSegmentError(f"{path.name} has format version {header.version}; this Tollgate reads {VERSION}")
     batches = []
     for record_end, payload in records:
-        batches.append(pa.ipc.read_record_batch(pa.py_buffer(payload), schema))
+        try:
+            batches.append(pa.ipc.read_record_batch(pa.py_buffer(payload), schema))
+        except _NOT_ARROW:
+            break
         end = record_end
     return Segment(header, schema, batches, damaged_bytes=len(content) - end)
 

@@ -69,6 +69,7 @@ class Spool:
         self._file: BinaryIO | None = None
         self._path: Path | None = None
         self._size = 0
+        self._to_seal: list[Path] = []
         directory.mkdir(parents=True, exist_ok=True)
         self._recover()
 
@@ -91,20 +92,25 @@ class Spool:
             raise
         self._size = size
         if self._size >= self._limits.segment_max_size:
-            self.seal()
+            try:
+                self.seal()
+            except OSError as error:
+                log.error("a full segment cannot be sealed yet", segment=self._to_seal[-1].stem, error=str(error))
 
     @property
     def has_open_segment(self) -> bool:
         """Whether there is something to seal."""
-        return self._file is not None
+        return self._file is not None or bool(self._to_seal)
 
     def seal(self) -> None:
-        """Close the open segment, if any, and make it ready for export."""
-        if self._file is None or self._path is None:
-            return
-        self._file.close()
-        self._file = None
-        self._move(self._path, State.SEALED)
+        """Close the open segment, if any, and make it ready for export; after an OSError the next call tries again."""
+        if self._file is not None and self._path is not None:
+            self._file.close()
+            self._file = None
+            self._to_seal.append(self._path)
+        while self._to_seal:
+            self._move(self._to_seal[0], State.SEALED)
+            self._to_seal.pop(0)
 
     def sealed(self) -> list[Path]:
         """The segments that wait for export, oldest first."""
@@ -184,7 +190,8 @@ class Spool:
         except OSError as error:
             # Harmless: reading stops before it, or a span is stored that its sender sends again.
             log.warning("a failed write stays at a segment's end", segment=self._path.stem, error=str(error))
-        self._move(self._path, State.SEALED)
+        self._to_seal.append(self._path)
+        self.seal()
 
     def _move(self, path: Path, state: State) -> None:
         path.rename(path.with_suffix(f".{state}"))
