@@ -36,7 +36,7 @@ class Authenticator:
     def authenticate(self, authorization: str | None, x_api_key: str | None) -> str:
         """The destination of a request with these headers; UnauthenticatedError if its key is missing or unknown."""
         key = x_api_key
-        if key is None and authorization is not None:
+        if not key and authorization is not None:
             key = authorization[len(_BEARER) :] if authorization[: len(_BEARER)].lower() == _BEARER else authorization
         if not key or key.lower() == _BEARER.strip():
             raise UnauthenticatedError(

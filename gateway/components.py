@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
 from config import ByteSize, ConfigError, Endpoint, Model, Settings, read
 from config.errors import at, did_you_mean
@@ -50,6 +50,12 @@ class OtlpSettings(Model):
     """The OTLP receiver."""
 
     protocols: ProtocolSettings = ProtocolSettings(http=HttpSettings(), grpc=GrpcSettings())
+
+    @model_validator(mode="after")
+    def _some_protocol(self) -> Self:
+        if self.protocols.http is None and self.protocols.grpc is None:
+            raise ValueError("has no protocol to listen on; name http, grpc or both under protocols")
+        return self
 
 
 RECEIVERS: dict[str, tuple[type[Model], str]] = {"otlp": (OtlpSettings, "takes traces over OTLP/HTTP and OTLP/gRPC")}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from config import ConfigError
 from gateway.cli.common import CommandError, add_config_option, read_settings
 from state import ApiKey, KeyNotFoundError, KeyStore, open_database
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from config import Settings
 
 _EXAMPLES = """examples:
@@ -41,9 +45,21 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         action.set_defaults(run=run)
 
 
-def _store(settings: Settings) -> KeyStore:
-    settings.service.data_directory.mkdir(parents=True, exist_ok=True)
-    return KeyStore(open_database(settings.service.state_url.reveal()), clock=lambda: datetime.now(UTC))
+@contextmanager
+def _store(settings: Settings) -> Iterator[KeyStore]:
+    directory = settings.service.data_directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = "service::data_directory"
+        raise ConfigError(
+            [f"{place}: {directory} cannot be made: {error.strerror}; choose another directory"]
+        ) from error
+    engine = open_database(settings.service.state_url.reveal())
+    try:
+        yield KeyStore(engine, clock=lambda: datetime.now(UTC))
+    finally:
+        engine.dispose()
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -54,7 +70,8 @@ def _create(arguments: argparse.Namespace) -> int:
             f"There is no destination {arguments.destination!r}: add it under destinations, or use one of {known}."
         )
     try:
-        known_key, key = _store(settings).create(arguments.destination, arguments.label)
+        with _store(settings) as store:
+            known_key, key = store.create(arguments.destination, arguments.label)
     except ValueError as error:
         raise CommandError(f"The key cannot be made: {error}.") from error
     print(key)
@@ -63,7 +80,8 @@ def _create(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    keys = _store(read_settings(arguments)).list(arguments.destination)
+    with _store(read_settings(arguments)) as store:
+        keys = store.list(arguments.destination)
     print(f"{'ID':<14}{'DESTINATION':<20}{'BEGINS WITH':<13}{'CREATED (UTC)':<18}{'STATE':<10}LABEL")
     for key in keys:
         created = f"{key.created_at:%Y-%m-%d %H:%M}"
@@ -73,7 +91,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     try:
-        key = _store(read_settings(arguments)).revoke(arguments.id)
+        with _store(read_settings(arguments)) as store:
+            key = store.revoke(arguments.id)
     except KeyNotFoundError as error:
         raise CommandError(str(error)) from error
     print(f"{key.id} of destination {key.destination} is revoked. A running gateway refuses it within about a second.")

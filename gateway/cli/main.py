@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `tollgate`; returns the exit status: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
     except ConfigError as error:
         for line in error.lines:
             print(f"tollgate: {line}", file=sys.stderr)
@@ -39,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone, as `head` does.
-        sys.stderr.close()
+        # The reader of our output has gone, as `head` does; Python must not try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        return status
     return 1
 
 

@@ -73,13 +73,15 @@ def read_segment(path: Path) -> Segment:
     records = _records(memoryview(content))
     try:
         end, text = next(records)
-        header = Header(**orjson.loads(text))
+        document = orjson.loads(text)
         end, schema_message = next(records)
+        if document["version"] != VERSION:
+            found = f"{path.name} has format version {document['version']}"
+            raise DamagedSegmentError(f"{found}; this Tollgate reads {VERSION}")
+        header = Header(**document)
         schema = pa.ipc.read_schema(pa.py_buffer(schema_message))
-    except (StopIteration, orjson.JSONDecodeError, TypeError, *_NOT_ARROW) as error:
+    except (StopIteration, orjson.JSONDecodeError, TypeError, KeyError, *_NOT_ARROW) as error:
         raise DamagedSegmentError(f"{path.name} has no readable header") from error
-    if header.version != VERSION:
-        raise DamagedSegmentError(f"{path.name} has format version {header.version}; this Tollgate reads {VERSION}")
     batches = []
     for record_end, payload in records:
         try:

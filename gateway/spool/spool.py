@@ -130,8 +130,8 @@ class Spool:
         oldest = self._clock() / 1e9 - self._limits.retain_stored
         for path in self._directory.glob(f"*.{State.STORED}"):
             if path.stat().st_mtime < oldest:
-                for file in self._directory.glob(f"{path.stem}.*"):
-                    file.unlink()
+                path.with_suffix(".cut").unlink(missing_ok=True)
+                path.unlink()
 
     def bytes_waiting(self) -> int:
         """The size of everything that ClickHouse does not have yet; callable from any thread."""
@@ -194,5 +194,8 @@ class Spool:
         self.seal()
 
     def _move(self, path: Path, state: State) -> None:
-        path.rename(path.with_suffix(f".{state}"))
+        moved = path.with_suffix(f".{state}")
+        # Tried again after a failed sync, it may have been renamed already.
+        if path.exists() or not moved.exists():
+            path.rename(moved)
         sync_directory(self._directory)

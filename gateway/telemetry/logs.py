@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
@@ -46,4 +47,7 @@ def configure_logs(level: str, style: str) -> None:
 
 
 def _dumps(event: Any, default: Any = str, **_: Any) -> str:
-    return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # text that is no UTF-8, a number of more than 64 bits
+        return json.dumps(event, default=default)
