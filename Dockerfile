@@ -17,10 +17,11 @@ COPY --from=build /opt/tollgate /opt/tollgate
 ENV PATH=/opt/tollgate/bin:$PATH \
     TOLLGATE_DATA=/data \
     TOLLGATE_HTTP_ENDPOINT=0.0.0.0:4318 \
-    TOLLGATE_GRPC_ENDPOINT=0.0.0.0:4317
+    TOLLGATE_GRPC_ENDPOINT=0.0.0.0:4317 \
+    TOLLGATE_TELEMETRY_ENDPOINT=0.0.0.0:13133
 USER tollgate
 VOLUME /data
-EXPOSE 4318 4317
+EXPOSE 4318 4317 13133
 HEALTHCHECK --start-period=60s --interval=10s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:13133/readyz', timeout=5)"]
 ENTRYPOINT ["tollgate"]

@@ -82,7 +82,7 @@ def read_components(settings: Settings) -> Components:
         _read_section("processors", settings.processors, processors, problems),
         _read_section("exporters", settings.exporters, {name: kind for name, (kind, _) in EXPORTERS.items()}, problems),
     )
-    problems += _unsupported(settings)
+    problems += _unsupported(settings) + _unprotected(settings)
     if problems:
         raise ConfigError(problems)
     return components
@@ -110,6 +110,19 @@ def _read_section(
         except ConfigError as error:
             problems.extend(error.lines)
     return typed
+
+
+def _unprotected(settings: Settings) -> list[str]:
+    """Pipelines that would store what a destination's privacy mode promises to drop."""
+    private = [name for name, destination in settings.destinations.items() if destination.privacy.mode != "off"]
+    if not private:
+        return []
+    return [
+        f"{at('service', 'pipelines', name, 'processors')}: destination {private[0]} has a privacy mode, "
+        "so the first processor must be privacy; put it first"
+        for name, pipeline in settings.service.pipelines.items()
+        if not pipeline.processors or pipeline.processors[0].type != "privacy"
+    ]
 
 
 def _unsupported(settings: Settings) -> list[str]:

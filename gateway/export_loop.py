@@ -121,17 +121,20 @@ class ExportLoop:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function)
 
     async def _seal_by_age(self) -> None:
-        """Seal the open segment once every `max_age`, and look after the spool's directory."""
+        """Seal the open segment once every `max_age`, and look after the spool's directory.
+
+        While others wait it is left to grow: many small segments are many small inserts, and none is stored sooner.
+        """
         expired_at = 0.0
         while not self._stopping.is_set():
             await self._wait(self._max_age)
             try:
-                if self._spool.has_open_segment:
+                if self._spool.has_open_segment and not self._spool.sealed():
                     await self._pipeline.in_worker(self._spool.seal)
                 if time.monotonic() - expired_at > _EXPIRE_EVERY:
                     expired_at = time.monotonic()
                     await self._pipeline.in_worker(self._spool.expire)
-                self._metrics.spool_bytes.set(self._spool.bytes_waiting())
+                self._metrics.spool_bytes.set(await self._pipeline.in_worker(self._spool.bytes_waiting))
             except OSError as error:
                 log.error("the spool's directory cannot be looked after; this is tried again", error=str(error))
 

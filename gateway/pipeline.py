@@ -109,6 +109,11 @@ class Pipeline:
         """Begin to process what is submitted."""
         self._task = asyncio.create_task(self._run(), name="pipeline")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether what is submitted will be answered."""
+        return self._task is not None and not self._task.done()
+
     async def submit(self, destination: str, body: bytes, decode: Decoder) -> Accepted:
         """Process a request's body; returns when its spans are on disk.
 
@@ -190,8 +195,9 @@ class Pipeline:
         records, outcomes = self._to_rows(exports)
         try:
             self._spool.append([record for record in records if record.num_rows])
-        except OSError as error:
-            log.error("the spool cannot be written: senders are told to try again", error=str(error))
+        except Exception as error:
+            # Not only OSError: whatever it is (memory has run out, say), the next batch must be served.
+            log.error("the spool cannot be written: senders are told to try again", exc_info=error)
             full = RetryableError("Tollgate cannot store spans at the moment; try again.", delay=5)
             outcomes = [
                 outcome if isinstance(outcome.answer, Exception) else _Outcome(outcome.spans, full, "spool")
@@ -239,6 +245,9 @@ class Pipeline:
         return builder.build()
 
     def _halve(self, exports: list[_Export], error: Exception) -> tuple[list[pa.RecordBatch], list[_Outcome]]:
+        if len(exports) == 1 and isinstance(error, MemoryError):
+            log.error("there is no memory for a request", destination=exports[0].request.destination, exc_info=error)
+            return [], [_Outcome(0, RetryableError("Tollgate is short of memory; try again.", delay=5), "memory")]
         if len(exports) == 1:
             log.error("a request cannot be processed", destination=exports[0].request.destination, exc_info=error)
             text = "Tollgate failed to process this request; its operator finds the reason in the log."

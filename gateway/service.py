@@ -83,6 +83,7 @@ class Service:
         self._exporter_worker = ThreadPoolExecutor(1, thread_name_prefix="exporter")
         self._stack = AsyncExitStack()
         self._clickhouse: EmbeddedClickHouse | None = None
+        self._pipeline: Pipeline | None = None
         self._ready = False
         self._stop_by = 0.0
         self.is_hanging = False
@@ -112,7 +113,7 @@ class Service:
         exporter = ClickHouseExporter(self._exporter_settings)
         self._stack.push_async_callback(self._end_exporter, exporter)
         await self._start_clickhouse(exporter, directory)
-        pipeline = await self._start_pipeline(exporter, directory)
+        pipeline = self._pipeline = await self._start_pipeline(exporter, directory)
         http, grpc = await self._start_receivers(listeners, authenticator, pipeline)
         await self._start_operations(listeners[TELEMETRY])
         first_key = self._make_first_key(store, authenticator)
@@ -294,7 +295,8 @@ class Service:
         clickhouse: dict[str, Any] = {"url": self._exporter_settings.url}
         if self._clickhouse is not None:
             clickhouse |= {"embedded": True, "pid": self._clickhouse.pid, "restarts": self._clickhouse.restarts}
-        return {"ready": self._ready, "pid": os.getpid(), "clickhouse": clickhouse}
+        ready = self._ready and self._pipeline is not None and self._pipeline.is_running
+        return {"ready": ready, "pid": os.getpid(), "clickhouse": clickhouse}
 
 
 def _claim(directory: Path, stack: AsyncExitStack) -> None:

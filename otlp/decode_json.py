@@ -34,12 +34,17 @@ _STATUS_CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR
 
 _ZERO_TRACE_ID, _ZERO_SPAN_ID = "0" * 32, "0" * 16
 
+_MAX_EXACT_DOUBLE = 2**53
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _BAD_BODY = "The body is not an OTLP/JSON trace request"
 
 
 class _MalformedError(ValueError):
     """Something in the body has a form that OTLP/JSON does not allow; the message says what."""
+
+
+class _BadValueError(_MalformedError):
+    """A value has the right form but cannot be held. It concerns only the span that it is in."""
 
 
 def decode_json(body: bytes, request: Request, builder: SpanBatchBuilder) -> None:
@@ -50,17 +55,25 @@ def decode_json(body: bytes, request: Request, builder: SpanBatchBuilder) -> Non
     """
     mark = builder.mark()
     try:
-        document = orjson.loads(body) if body else {}
-        _decode_request(_message(document, "the body"), builder.add_request(request), builder)
+        document = _message(orjson.loads(body) if body else {}, "the body")
+        try:
+            _decode_request(document, builder.add_request(request), builder)
+        except _BadValueError:
+            # Once more, this time with a way back before each span; in the hot path that would cost too much.
+            builder.rollback(mark)
+            _decode_request(document, builder.add_request(request), builder, span_by_span=True)
     except orjson.JSONDecodeError as error:
         builder.rollback(mark)
         raise PermanentError(f"{_BAD_BODY}: it is not valid JSON: {error}.", reason="malformed") from error
-    except (_MalformedError, RecursionError, orjson.JSONEncodeError) as error:
+    except _MalformedError as error:
         builder.rollback(mark)
         raise PermanentError(f"{_BAD_BODY}: {error}.", reason="malformed") from error
 
 
-def _decode_request(document: dict[str, Any], request: int, builder: SpanBatchBuilder) -> None:
+def _decode_request(
+    document: dict[str, Any], request: int, builder: SpanBatchBuilder, *, span_by_span: bool = False
+) -> None:
+    decode_span = _decode_span_or_reject if span_by_span else _decode_span
     for resource_spans in _messages(document, "resourceSpans"):
         resource = _message(resource_spans.get("resource"), "resource")
         row = builder.resources.add(
@@ -68,10 +81,12 @@ def _decode_request(document: dict[str, Any], request: int, builder: SpanBatchBu
         )
         _decode_attributes(resource, builder.resource_attributes, row)
         for scope_spans in _messages(resource_spans, "scopeSpans"):
-            _decode_scope_spans(scope_spans, request, row, builder)
+            scope = _decode_scope(scope_spans, row, builder)
+            for span in _messages(scope_spans, "spans"):
+                decode_span(span, request, scope, builder)
 
 
-def _decode_scope_spans(scope_spans: dict[str, Any], request: int, resource: int, builder: SpanBatchBuilder) -> None:
+def _decode_scope(scope_spans: dict[str, Any], resource: int, builder: SpanBatchBuilder) -> int:
     scope = _message(scope_spans.get("scope"), "scope")
     row = builder.scopes.add(
         resource,
@@ -81,8 +96,16 @@ def _decode_scope_spans(scope_spans: dict[str, Any], request: int, resource: int
         _uint32(scope, "droppedAttributesCount"),
     )
     _decode_attributes(scope, builder.scope_attributes, row)
-    for span in _messages(scope_spans, "spans"):
-        _decode_span(span, request, row, builder)
+    return row
+
+
+def _decode_span_or_reject(span: dict[str, Any], request: int, scope: int, builder: SpanBatchBuilder) -> None:
+    mark = builder.mark()
+    try:
+        _decode_span(span, request, scope, builder)
+    except _BadValueError as error:
+        builder.rollback(mark)
+        builder.reject(request, f"a span has a value that cannot be stored: {error}")
 
 
 def _decode_span(span: dict[str, Any], request: int, scope: int, builder: SpanBatchBuilder) -> None:
@@ -206,10 +229,17 @@ def _decode_value(value: Any, attributes: AttributeLists) -> int:
             attributes.bools.append(_bool(content))
             return BOOL
         if name in _NESTED:
-            attributes.jsons.append(orjson.dumps(_normal({name: content})).decode())
+            attributes.jsons.append(_nested_json({name: content}))
             return JSON
     attributes.jsons.append("{}")
     return JSON
+
+
+def _nested_json(value: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(_normal(value)).decode()
+    except (RecursionError, orjson.JSONEncodeError):
+        raise _BadValueError("an attribute's value is nested too deeply") from None
 
 
 def _normal(value: Any) -> dict[str, Any]:
@@ -238,7 +268,7 @@ def _string(content: Any) -> str:
 def _int64(content: Any) -> int:
     number = _number(content, "intValue")
     if not _MIN_INT64 <= number <= _MAX_INT64:
-        raise _MalformedError('an "intValue" must fit into 64 bits')
+        raise _BadValueError('an "intValue" must fit into 64 bits')
     return number
 
 
@@ -328,6 +358,8 @@ def _number(value: Any, name: str) -> int:
     if type(value) is str and _INTEGER.fullmatch(value):
         return int(value)
     if type(value) is float and value.is_integer():
+        if abs(value) > _MAX_EXACT_DOUBLE:
+            raise _BadValueError(f'"{name}" must fit into 64 bits, and be written without fraction or exponent')
         return int(value)
     raise _MalformedError(f'"{name}" must be an integer, as a number or as decimal text')
 
@@ -343,7 +375,7 @@ def _uint32(owner: dict[str, Any], name: str) -> int:
         return 0
     number = _number(value, name)
     if not 0 <= number < 2**32:
-        raise _MalformedError(f'"{name}" must fit into 32 bits')
+        raise _BadValueError(f'"{name}" must fit into 32 bits')
     return number
 
 

@@ -52,11 +52,12 @@ def attribute(batch: SpanBatch, _: Context) -> SpanBatch:
         found = _price(batch, row)
         if found is None:
             continue
-        sources[row] = COMPUTED
         for name, amount in zip(_AMOUNTS, found, strict=True):
             exact = units(usd(amount))
             if exact is not None:
                 amounts[name].values[row], amounts[name].valid[row] = exact, True
+        if amounts["CostUsd"].valid[row]:
+            sources[row] = COMPUTED
     return batch.with_columns({**amounts, "CostSource": sources})
 
 

@@ -15,7 +15,7 @@ from exporters.clickhouse.arrow import table_schemas
 from exporters.clickhouse.client import Client, Connection
 from exporters.clickhouse.migrations import migrate
 from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, layout, project
-from otlp.errors import PermanentError
+from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from exporters.clickhouse.settings import ClickHouseSettings
@@ -77,7 +77,12 @@ class ClickHouseExporter:
         with pa.ipc.new_stream(sink, expected) as writer:
             writer.write_table(projected)
         settings = {"async_insert": "0", "insert_deduplicate": "1", "insert_deduplication_token": token}
-        self._client.insert_arrow(table, expected.names, sink.getvalue().to_pybytes(), settings)
+        try:
+            self._client.insert_arrow(table, expected.names, sink.getvalue().to_pybytes(), settings)
+        except RetryableError:
+            # Whatever happened to the server, the next attempt makes sure that the schema is there.
+            self._is_migrated = False
+            raise
 
     def migrate(self) -> None:
         """Create or update the tables and views."""

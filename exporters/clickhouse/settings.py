@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from config import Duration, Endpoint, Model, Secret
+
+
+def _on_this_machine(endpoint: Endpoint) -> Endpoint:
+    try:
+        is_loopback = ipaddress.ip_address(endpoint.host).is_loopback
+    except ValueError:
+        is_loopback = endpoint.host == "localhost"
+    if not is_loopback:
+        raise ValueError("must be an address of this machine only, because it asks for no password; use 127.0.0.1")
+    return endpoint
 
 
 class EmbeddedSettings(Model):
     """The embedded ClickHouse: where it listens, and where its data is (empty: `clickhouse` in the data directory)."""
 
-    endpoint: Endpoint = Endpoint("127.0.0.1", 8123)
+    endpoint: Annotated[Endpoint, AfterValidator(_on_this_machine)] = Endpoint("127.0.0.1", 8123)
     path: str = ""
 
     def directory(self, data_directory: Path) -> Path:

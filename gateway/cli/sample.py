@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import time
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -98,7 +99,7 @@ def _post(url: str, key: str, body: bytes) -> None:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             message = "it does not answer like Tollgate"
         raise CommandError(f"{url} refuses the trace with status {error.code}: {message}") from error
-    except (URLError, OSError, ValueError) as error:
+    except (HTTPException, URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CommandError(f"No gateway answers at {url} ({reason}): start one with `tollgate serve`.") from error
 

@@ -46,6 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
     logs = settings.service.telemetry.logs
     configure_logs(logs.level, logs.format)
+    # What is stored may be prompts: it is nobody else's to read.
+    os.umask(0o077)
     if not uvloop.run(_serve(settings)):
         # A thread waits for a ClickHouse that hangs, and nothing can stop it. What it sends is in the spool.
         sys.stdout.flush()

@@ -133,3 +133,25 @@ def test_every_component_has_a_line_of_help() -> None:
     summaries = [summary for _, summary in (*RECEIVERS.values(), *EXPORTERS.values())]
     summaries += [kind.summary for kind in PROCESSORS.values()]
     assert all(summary and "\n" not in summary for summary in summaries)
+
+
+@pytest.mark.parametrize("processors", [[], ["genai"], ["genai", "privacy"]])
+def test_a_privacy_mode_needs_the_privacy_processor_first(processors: list[str]) -> None:
+    """A destination in privacy mode is refused in a pipeline that would let its content past."""
+    pipelines = {"traces": {"receivers": ["otlp"], "processors": processors, "exporters": ["clickhouse"]}}
+    assert problems(
+        processors={"genai": None, "privacy": None},
+        destinations={"finance": {"privacy": {"mode": "content"}}},
+        service={"pipelines": pipelines},
+    ) == (
+        (
+            "service::pipelines::traces::processors: destination finance has a privacy mode, "
+            "so the first processor must be privacy; put it first"
+        ),
+    )
+
+
+def test_the_embedded_clickhouse_listens_on_this_machine_only() -> None:
+    """An address that others could reach is refused before anything is started."""
+    (line,) = problems(exporters={"clickhouse": {"embedded": {"endpoint": "0.0.0.0:8123"}}})
+    assert line.startswith("exporters::clickhouse::embedded::endpoint: must be an address of this machine only")

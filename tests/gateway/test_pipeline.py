@@ -46,6 +46,20 @@ def fail_on(text: str) -> Callable[[SpanBatch, Context], SpanBatch]:
     return process
 
 
+class _OutOfMemory:
+    """A spool whose first write finds no memory."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.appends = [self._fail, spool.append]
+
+    def _fail(self, _: Any) -> None:
+        raise MemoryError
+
+    def append(self, records: Any) -> None:
+        """Write, or fail."""
+        self.appends.pop(0)(records)
+
+
 class Harness:
     """A pipeline on a spool of its own, with one destination."""
 
@@ -160,6 +174,16 @@ async def test_a_spool_that_cannot_be_written_is_a_retryable_error(make: Callabl
     (refused,) = await harness.submit(delivery(1))
     assert isinstance(refused, RetryableError)
     directory.mkdir()
+    assert await harness.pipeline.submit("default", delivery(1), decode_json) == Accepted()
+    assert await harness.rows() == 3
+
+
+async def test_a_write_that_fails_for_any_reason_stops_nothing(make: Callable[..., Harness]) -> None:
+    """Whatever goes wrong while writing, the sender is told to try again, and the next request is served."""
+    harness = make()
+    harness.pipeline._spool = _OutOfMemory(harness.spool)  # type: ignore[assignment]
+    (refused,) = await harness.submit(delivery(1))
+    assert isinstance(refused, RetryableError)
     assert await harness.pipeline.submit("default", delivery(1), decode_json) == Accepted()
     assert await harness.rows() == 3
 

@@ -394,7 +394,6 @@ def test_a_bad_id_of_a_parent_or_link_is_left_empty() -> None:
         document(span(attributes=[{"key": "k", "value": {"stringValue": 5}}])),
         document(span(attributes=[{"key": "k", "value": {"intValue": 1.5}}])),
         document(span(attributes=[{"key": "k", "value": {"intValue": True}}])),
-        document(span(attributes=[{"key": "k", "value": {"intValue": str(2**63)}}])),
         document(span(attributes=[{"key": "k", "value": {"intValue": "9" * 5000}}])),
         document(span(attributes=[{"key": "k", "value": {"doubleValue": "many"}}])),
         document(span(attributes=[{"key": "k", "value": {"boolValue": "true"}}])),
@@ -402,8 +401,6 @@ def test_a_bad_id_of_a_parent_or_link_is_left_empty() -> None:
         document(span(attributes=[{"key": "k", "value": {"kvlistValue": {"values": {"a": 1}}}}])),
         document(span(name=5)),
         document(span(kind="SPAN_KIND_FUTURE")),
-        document(span(flags=2**32)),
-        document(span(droppedAttributesCount=-1)),
         document(span(events={"name": "e"})),
         document(span(status="ok")),
     ],
@@ -440,7 +437,30 @@ def test_deep_nesting_is_stored_or_refused(levels: int) -> None:
         assert builder.mark() == mark
         assert levels > 60
     else:
-        assert len(builder.build()) == 1
+        batch = builder.build()
+        assert len(batch) + sum(rejection.count for rejection in batch.rejections) == 1
+        assert levels > 60 or len(batch) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"attributes": [{"key": "k", "value": {"intValue": str(2**63)}}]},
+        {"events": [{"attributes": [{"key": "k", "value": {"intValue": -(2**63) - 1}}]}]},
+        {"flags": 2**32},
+        {"droppedAttributesCount": -1},
+    ],
+)
+def test_a_value_that_cannot_be_held_costs_only_its_span(bad: dict[str, Any]) -> None:
+    """A number out of its range refuses the span that it is in, with the reason; the other spans are decoded."""
+    builder = SpanBatchBuilder()
+    decode_json(json.dumps(document(span(), span(**bad), span(spanId="ee" * 8))).encode(), DEFAULT, builder)
+    batch = builder.build()
+    assert len(batch) == 2
+    assert batch.span_attributes.owner.tolist() == sorted(batch.span_attributes.owner.tolist())
+    (rejection,) = batch.rejections
+    assert (rejection.request, rejection.count) == (0, 1)
+    assert "must fit into" in rejection.reason
 
 
 @settings(deadline=None, max_examples=120)
