@@ -79,7 +79,7 @@ class Attributes:
         if not types.any():
             return self.strings[slots]
         text = np.empty(len(rows), np.object_)
-        for value_type in np.flatnonzero(np.bincount(types)).tolist():
+        for value_type in np.bincount(types).nonzero()[0].tolist():
             selected = types == value_type
             text[selected] = self._text_of(value_type, slots[selected])
         return text

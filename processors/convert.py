@@ -71,7 +71,7 @@ def dollars(attributes: Attributes, rows: Int32Column) -> NullableColumn:
 
 def _present(attributes: Attributes, rows: Int32Column) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The cells that have a row, and the type and slot of each one's value."""
-    cells = np.flatnonzero(rows >= 0)
+    cells = (rows >= 0).nonzero()[0]
     found = rows[cells]
     return cells, attributes.type[found], attributes.slot[found]
 

@@ -44,9 +44,8 @@ _ROWS_OF = {
 }
 # One more than there are keys: no choice is -1 and finds the last.
 _TRANSFORMED = np.array([*(key.transform is not Transform.NONE for key in _PLAN.keys), False], np.bool_)
-_RESOURCE_KEYS = {
-    key.name: (column.name, rank) for column in COLUMNS for rank, key in enumerate(column.keys) if key.of_resource
-}
+# The last one assigned stands, so the first key of a column comes last.
+_RESOURCE_KEYS = [(key.name, column.name) for column in COLUMNS for key in reversed(column.keys) if key.of_resource]
 
 
 class GenAiSettings(Model):
@@ -79,19 +78,13 @@ def canonicalize(batch: SpanBatch, _: Context) -> SpanBatch:
 
 
 def _resource_columns(batch: SpanBatch) -> dict[str, TextColumn]:
-    """The columns that resources can fill, for each resource; they are few, so a plain loop is the fastest way."""
+    """The columns that resources can fill, for each resource."""
     attributes = batch.resource_attributes
-    resources = len(batch.resources.request)
-    columns = {name: np.full(resources, "", np.object_) for name, _ in _RESOURCE_KEYS.values()}
-    ranks: dict[tuple[str, int], int] = {}
-    wanted = [_RESOURCE_KEYS.get(key) for key in attributes.keys]
-    rows = [row for row, code in enumerate(attributes.key.tolist()) if wanted[code] is not None]
-    for row, value in zip(rows, attributes.text(np.array(rows, np.int32)), strict=True):
-        name, rank = _RESOURCE_KEYS[attributes.keys[attributes.key[row]]]
-        owner = int(attributes.owner[row])
-        if rank <= ranks.get((name, owner), rank):
-            columns[name][owner] = value
-            ranks[name, owner] = rank
+    columns = {column: np.full(len(batch.resources.request), "", np.object_) for _, column in _RESOURCE_KEYS}
+    for key, column in _RESOURCE_KEYS:
+        if key in attributes.keys:
+            rows = (attributes.key == attributes.keys.index(key)).nonzero()[0]
+            columns[column][attributes.owner[rows]] = attributes.text(rows)
     return columns
 
 
@@ -119,7 +112,7 @@ def _convert(batch: SpanBatch, picked: Picked) -> dict[str, Any]:
 
 
 def _transformed(values: TextColumn, choices: np.ndarray) -> TextColumn:
-    for cell in np.flatnonzero(_TRANSFORMED[choices]).tolist():
+    for cell in _TRANSFORMED[choices].nonzero()[0].tolist():
         if _PLAN.keys[choices[cell]].transform is Transform.FIRST:
             values[cell] = _first(values[cell])
         else:
@@ -162,7 +155,7 @@ def _calls(batch: SpanBatch, columns: dict[str, Any], broadcast: BoolColumn) -> 
 def _authors(authors: TextColumn, models: TextColumn) -> TextColumn:
     """The model's author: as reported, else what stands before the slash of its slug."""
     result = authors.copy()
-    for row in np.flatnonzero((authors == "") & (models != "")).tolist():
+    for row in ((authors == "") & (models != "")).nonzero()[0].tolist():
         author, slash, _ = models[row].partition("/")
         result[row] = author if slash else ""
     return result
@@ -180,7 +173,7 @@ def _identify(batch: SpanBatch, generations: TextColumn, is_call: BoolColumn) ->
     """The identity of each call: OpenRouter's generation, so that copies of one meet; else the span itself."""
     ids = np.full(len(batch), "", np.object_)
     times = batch.spans.start.copy()
-    for row in np.flatnonzero(is_call).tolist():
+    for row in is_call.nonzero()[0].tolist():
         match = _GENERATION_ID.fullmatch(generations[row])
         if match and abs(int(match[1]) * 10**9 - int(times[row])) < _ID_TRUST_NS:
             ids[row] = generations[row]

@@ -50,7 +50,7 @@ _IS_CALLERS = KeyRule(is_callers)
 def flatten(batch: SpanBatch, _: Context) -> SpanBatch:
     """Fill `SpanBatch.metadata`: nested key-value lists become dotted keys, other values their text."""
     attributes = batch.span_attributes
-    rows = np.flatnonzero(attributes.where(_IS_CALLERS)).astype(np.int32)
+    rows = attributes.where(_IS_CALLERS).nonzero()[0].astype(np.int32)
     if not len(rows):
         return batch
     owner, value = attributes.owner[rows], attributes.text(rows)

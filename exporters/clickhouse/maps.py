@@ -27,7 +27,7 @@ def span_attribute_maps(attributes: Attributes) -> dict[str, Maps]:
         return {}
     names = texts(attributes.keys)
     is_content = attributes.where(IS_CONTENT)
-    maps = _content_maps(attributes, names, np.flatnonzero(is_content)) if is_content.any() else {}
+    maps = _content_maps(attributes, names, is_content.nonzero()[0]) if is_content.any() else {}
     for column, value_type, values in (
         ("SpanAttributesString", STRING, attributes.strings),
         ("SpanAttributesInt", INT, attributes.ints),
@@ -36,7 +36,7 @@ def span_attribute_maps(attributes: Attributes) -> dict[str, Maps]:
         ("SpanAttributesJson", JSON, attributes.jsons),
     ):
         if len(values):
-            rows = np.flatnonzero((attributes.type == value_type) & ~is_content)
+            rows = ((attributes.type == value_type) & ~is_content).nonzero()[0]
             maps[column] = Maps(attributes.owner[rows], names[attributes.key[rows]], values[attributes.slot[rows]])
     return maps
 
@@ -46,9 +46,9 @@ def attribute_maps(name: str, attributes: Attributes) -> dict[str, Maps]:
 
     Json holds OTLP/JSON text.
     """
-    names = texts(attributes.keys)[attributes.key]
+    names = texts([attributes.keys[code] for code in attributes.key.tolist()])
     is_string = attributes.type == STRING
-    others = np.flatnonzero(~is_string)
+    others = (~is_string).nonzero()[0]
     strings = attributes.strings[attributes.slot[is_string]]
     return {
         f"{name}String": Maps(attributes.owner[is_string], names[is_string], strings),
