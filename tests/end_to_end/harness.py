@@ -6,7 +6,9 @@ It listens on free ports of 127.0.0.1, and what it writes is in a directory of t
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -19,10 +21,13 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import clickhouse_connect
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from gateway.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +59,15 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command returned and printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def ask(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, method: str = "") -> Answer:
@@ -160,17 +174,16 @@ class Gateway:
         until(is_ready)
         return self
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run another `tollgate` command with the same settings and environment."""
-        return subprocess.run(
-            [TOLLGATE, *arguments, *self.options],
-            env=self.environment,
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            check=False,
-        )
+    def run(self, *arguments: str) -> Outcome:
+        """Run another `tollgate` command with the same settings and environment, in this process."""
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+        ):
+            status = main([*arguments, *self.options])
+        return Outcome(status, stdout.getvalue(), stderr.getvalue())
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 10.0) -> int:
         """Send a signal and wait for the end; the exit status. Does nothing if it does not run."""
