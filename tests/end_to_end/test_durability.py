@@ -129,3 +129,13 @@ def test_a_killed_clickhouse_loses_nothing(gateway: Gateway) -> None:
         traffic.flows()
     assert_stored_once(gateway, trace_id, traffic.acknowledged)
     assert gateway.metric("embedded_clickhouse_restarts_total") == 1
+
+
+def test_sigterm_during_the_start_ends_it(make_gateway: Callable[..., Gateway]) -> None:
+    """A gateway that is told to stop while it starts ends with status 0, and starts the next time."""
+    gateway = make_gateway()
+    gateway.launch()
+    until((gateway.data / "clickhouse").exists)
+    assert gateway.stop(signal.SIGTERM, seconds=10) == 0
+    assert gateway.output == ""
+    gateway.start().deliver(request(span("4" * 32, "4" * 16, START)))
