@@ -72,7 +72,11 @@ class ClickHouseExporter:
         if not projected.schema.equals(expected):
             raise PermanentError(f"The rows do not have the columns of {table}.", reason="schema_mismatch")
         if not self._is_migrated:
-            self.migrate()
+            try:
+                self.migrate()
+            except PermanentError as error:
+                # The schema is at fault, not the rows: they wait until it is mended.
+                raise RetryableError(str(error), delay=30) from error
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, expected) as writer:
             writer.write_table(projected)
