@@ -5,6 +5,7 @@ Rows stay in the order of their owners, so that a selection of rows is ready to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ DOUBLE = 2
 BOOL = 3
 JSON = 4
 """The OTLP/JSON text of what has no column of its own: arrays, key-value lists, bytes, and the empty value."""
-VALUE_TYPES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +94,10 @@ class Attributes:
         if value_type == BOOL:
             return ["true" if value else "false" for value in self.bools[slots].tolist()]
         return self.jsons[slots]
+
+
+def json_double(number: float) -> float | str:
+    """A double as OTLP/JSON writes it: JSON has no numbers that are not finite."""
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

@@ -7,13 +7,12 @@ as text, nulls mean absent, unknown fields are ignored, and enum names are under
 from __future__ import annotations
 
 import base64
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING
+from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING, json_double
 from otlp.errors import PermanentError
 from otlp.limits import BAD_END, BAD_SPAN_ID, BAD_START, BAD_TRACE_ID, MAX_TIME
 
@@ -283,13 +282,6 @@ def _double(content: Any) -> float:
     return content
 
 
-def _normal_double(content: Any) -> float | str:
-    number = _double(content)
-    if math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-
-
 def _bytes(content: Any) -> str:
     """Base64 in its standard form; senders may also use the URL-safe alphabet and leave the padding out."""
     text = _string(content).rstrip("=").translate(_URL_SAFE)
@@ -310,7 +302,7 @@ _NESTED = frozenset({"arrayValue", "kvlistValue", "bytesValue"})
 _NORMAL_FORMS = {
     "stringValue": _string,
     "intValue": lambda content: str(_int64(content)),
-    "doubleValue": _normal_double,
+    "doubleValue": lambda content: json_double(_double(content)),
     "boolValue": _bool,
     "bytesValue": _bytes,
     "arrayValue": _normal_array,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import math
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING
+from otlp.attributes import BOOL, DOUBLE, INT, JSON, STRING, json_double
 from otlp.errors import PermanentError
 from otlp.limits import BAD_END, BAD_SPAN_ID, BAD_START, BAD_TRACE_ID, MAX_TIME
 
@@ -143,7 +142,7 @@ def _otlp_json(value: AnyValue) -> dict[str, Any]:
         case "int_value":
             return {"intValue": str(value.int_value)}
         case "double_value":
-            return {"doubleValue": _json_double(value.double_value)}
+            return {"doubleValue": json_double(value.double_value)}
         case "bool_value":
             return {"boolValue": value.bool_value}
         case "bytes_value":
@@ -155,9 +154,3 @@ def _otlp_json(value: AnyValue) -> dict[str, Any]:
             return {"kvlistValue": {"values": [{"key": item.key, "value": _otlp_json(item.value)} for item in entries]}}
         case _:
             return {}
-
-
-def _json_double(number: float) -> float | str:
-    if math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
