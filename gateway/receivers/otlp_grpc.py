@@ -10,6 +10,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from gateway.receivers.otlp_http import response_message
+from gateway.receivers.receiver import OtlpReceiver
 from gateway.receivers.status import Refusal, refusal
 from otlp.decode_protobuf import decode_protobuf
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from config import Endpoint
-    from gateway.authentication import Authenticator
-    from gateway.pipeline import Pipeline
-    from gateway.telemetry.metrics import Metrics
 
 _SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -27,25 +25,10 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TRANSPORT = "grpc"
 
 
-class OtlpGrpcReceiver:
+class OtlpGrpcReceiver(OtlpReceiver):
     """Serves OTLP/gRPC."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        pipeline: Pipeline,
-        metrics: Metrics,
-        *,
-        max_request_body_size: int,
-        grace: float,
-    ) -> None:
-        """Sizes in bytes; `grace` is how many seconds running requests have to finish when it stops."""
-        self._authenticator = authenticator
-        self._pipeline = pipeline
-        self._metrics = metrics
-        self._limit = max_request_body_size
-        self._grace = grace
-        self._server: grpc.aio.Server | None = None
+    _server: grpc.aio.Server | None = None
 
     async def start(self, endpoint: Endpoint) -> int:
         """Begin to accept requests; returns the port. RuntimeError if it cannot be bound."""

@@ -16,6 +16,7 @@ from google.rpc.code_pb2 import Code
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from gateway.receivers.body import decompress, read_body
+from gateway.receivers.receiver import OtlpReceiver
 from gateway.receivers.status import Refusal, WrongDestinationError, refusal
 from otlp.decode_json import decode_json
 from otlp.decode_protobuf import decode_protobuf
@@ -23,9 +24,7 @@ from otlp.decode_protobuf import decode_protobuf
 if TYPE_CHECKING:
     import socket
 
-    from gateway.authentication import Authenticator
-    from gateway.pipeline import Accepted, Pipeline
-    from gateway.telemetry.metrics import Metrics
+    from gateway.pipeline import Accepted
 
 log = structlog.get_logger()
 
@@ -38,25 +37,10 @@ _SERVER = {"Server": "tollgate"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class OtlpHttpReceiver:
+class OtlpHttpReceiver(OtlpReceiver):
     """Serves OTLP/HTTP on a socket that is already bound."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        pipeline: Pipeline,
-        metrics: Metrics,
-        *,
-        max_request_body_size: int,
-        grace: float,
-    ) -> None:
-        """Sizes in bytes; `grace` is how many seconds running requests have to finish when it stops."""
-        self._authenticator = authenticator
-        self._pipeline = pipeline
-        self._metrics = metrics
-        self._limit = max_request_body_size
-        self._grace = grace
-        self._runner: web.ServerRunner | None = None
+    _runner: web.ServerRunner | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Begin to accept requests."""
