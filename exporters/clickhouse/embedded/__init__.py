@@ -4,5 +4,6 @@ Run by hand with `python -m exporters.clickhouse.embedded --path DIR`; the gatew
 """
 
 from exporters.clickhouse.embedded.child import EmbeddedClickHouse, EmbeddedError
+from exporters.clickhouse.embedded.users import Limits, Role, User, Users, hash_password
 
-__all__ = ["EmbeddedClickHouse", "EmbeddedError"]
+__all__ = ["EmbeddedClickHouse", "EmbeddedError", "Limits", "Role", "User", "Users", "hash_password"]

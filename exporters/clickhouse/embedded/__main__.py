@@ -1,6 +1,7 @@
 """The child's entry: `python -m exporters.clickhouse.embedded --path DIR --host H --port P`.
 
-Logs are JSON lines on stderr; an error at the start is one plain sentence there, with exit status 1.
+By hand it has one user, `default`, who is an admin without a password; the gateway writes its users as one line to
+stdin. Logs are JSON lines on stderr; an error at the start is one plain sentence there, with exit status 1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 import uvloop
 
 from exporters.clickhouse.embedded.errors import ClickHouseError, StartError
+from exporters.clickhouse.embedded.users import DEFAULT_USER, Role, User, Users
 
 
 def main() -> int:
@@ -30,6 +32,9 @@ def main() -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+    users = Users([User(DEFAULT_USER, Role.ADMIN)])
+    if arguments.users_on_stdin:
+        users = Users.load(_first_line(sys.stdin.fileno()))
     try:
         # Imported here, so that a missing extra is an error like the others.
         server = importlib.import_module("exporters.clickhouse.embedded.server")
@@ -39,6 +44,8 @@ def main() -> int:
                     arguments.path.resolve(),
                     arguments.host,
                     arguments.port,
+                    users,
+                    max_server_memory_usage=arguments.max_server_memory_usage,
                     lock_timeout=arguments.lock_timeout,
                     with_stdin=arguments.exit_with_stdin,
                 )
@@ -58,16 +65,32 @@ def _fail(sentence: str) -> int:
     return 1
 
 
+def _first_line(descriptor: int) -> str:
+    # Byte by byte, so that nothing behind the line is read before whoever watches for stdin's end.
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(descriptor, 1)):
+        line += byte
+    return line.decode()
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m exporters.clickhouse.embedded", description=__doc__)
     parser.add_argument("--path", type=Path, required=True, help="the database directory, made if it is not there")
-    parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="where to listen; beyond this machine only with passwords (default: %(default)s)",
+    )
     parser.add_argument("--port", type=int, default=8123, help="the HTTP port (default: %(default)s)")
     parser.add_argument(
         "--lock-timeout", type=float, default=10.0, help="seconds to wait for a directory in use (default: %(default)s)"
     )
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="exit when stdin ends: so a parent that dies takes this with it"
+    )
+    parser.add_argument("--users-on-stdin", action="store_true", help="read the users from the first line of stdin")
+    parser.add_argument(
+        "--max-server-memory-usage", type=int, default=0, help="bytes of memory for all queries (default: most of it)"
     )
     return parser.parse_args()
 

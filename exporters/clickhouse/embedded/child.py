@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from exporters.clickhouse.embedded.process import ChildProcess
+from exporters.clickhouse.embedded.users import DEFAULT_USER, Role, User, Users
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,10 @@ class EmbeddedError(Exception):
 class EmbeddedClickHouse:
     """ClickHouse on `http://host:port` with its data in `path`, in a child process that is started again if it dies.
 
-    `on_restart` is called with the number of restarts after each of them, when queries are answered again.
-    `start_timeout` and `stop_timeout` are in seconds; `clock` is monotonic.
+    Without `users` there is one, `default`, who is an admin without a password. `max_server_memory_usage` is the most
+    that queries may use together, in bytes; 0 leaves it to the engine. `on_restart` is called with the number of
+    restarts after each of them, when queries are answered again. `start_timeout` and `stop_timeout` are in seconds;
+    `clock` is monotonic.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class EmbeddedClickHouse:
         host: str = "127.0.0.1",
         port: int = 8123,
         *,
+        users: Users | None = None,
+        max_server_memory_usage: int = 0,
         on_restart: Callable[[int], None] | None = None,
         start_timeout: float = 30.0,
         stop_timeout: float = 10.0,
@@ -48,6 +53,8 @@ class EmbeddedClickHouse:
         self._path = path.absolute()
         self._host = host
         self._port = port
+        self._users = users or Users([User(DEFAULT_USER, Role.ADMIN)])
+        self._max_server_memory_usage = max_server_memory_usage
         self._on_restart = on_restart
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
@@ -107,7 +114,9 @@ class EmbeddedClickHouse:
             ) from error
 
     async def _launch(self) -> ChildProcess:
-        child = await ChildProcess.spawn(self._path, self._host, self._port)
+        child = await ChildProcess.spawn(
+            self._path, self._host, self._port, users=self._users, memory=self._max_server_memory_usage
+        )
         try:
             await self._answers(child)
         except BaseException:

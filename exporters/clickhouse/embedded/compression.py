@@ -1,6 +1,6 @@
 """HTTP's content encodings, both ways: gzip, deflate, zstd and lz4 (frames), as ClickHouse's server offers them.
 
-ClickHouse's own block compression (`compress=1`, `decompress=1`) is another thing and not offered here.
+ClickHouse's own block compression (`compress=1`, `decompress=1`) is another thing: `blocks.py`.
 """
 
 from __future__ import annotations

@@ -1,110 +1,195 @@
-"""chdb's connections: one for each query, opened, prepared, used and closed on one request's behalf. All of it blocks.
+"""chdb's connections: opened, prepared, used and closed on one request's behalf. All of it blocks.
 
-A connection is never used for a second request, because SET and USE stick to it; opening one costs 1 to 2 ms.
+A reader's connection is never used for a second request, because what sticks to it sticks for good; opening one costs
+less than a millisecond.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shutil
+import threading
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import NamedTemporaryFile
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from exporters.clickhouse.embedded.errors import UNKNOWN_FORMAT, UNKNOWN_SETTING, ClickHouseError
-from exporters.clickhouse.embedded.query import Progress, Query, Result
+from exporters.clickhouse.embedded import grammar, kill
+from exporters.clickhouse.embedded.errors import SYNTAX_ERROR, UNKNOWN_FORMAT, UNKNOWN_SETTING, ClickHouseError
+from exporters.clickhouse.embedded.query import LABEL, Progress, Query, Result
+from exporters.clickhouse.embedded.roles import FILE_NAME, write_configuration
+from exporters.clickhouse.embedded.rules import KILL, OUTWARD_CATEGORIES, QUERIES, SET, USE, Rules
+from exporters.clickhouse.embedded.sql import quoted
+from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
+
+    from exporters.clickhouse.embedded.grammar import Parsed
 
 _INSERTS: Final = "tollgate-inserts"
-
 _COPY_CHUNK: Final = 1 << 20
+_LONGEST_QUERY: Final = 64 << 20  # of what the parser is given, where a query stands in hex
 
 # The engine starts as clickhouse-local does; these make it answer as the server does.
 _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
 # chdb takes these for Python objects, not for formats of ClickHouse.
 _NOT_FORMATS: Final = frozenset({"arrowtable", "dataframe", "datastore"})
-_SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NO_STREAM: Final = "Streaming query is not supported"
+_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Of the HTTP layer, and no settings of the engine's, or of no use to it.
+_NOT_FOR_ENGINE: Final = frozenset({"readonly", LABEL})
 
 
 class Connections:
-    """Opens connections to the engine on one database directory; raises ImportError without chdb."""
+    """Opens connections to the engine on one database directory, which becomes the process's working directory.
 
-    def __init__(self, path: Path) -> None:
+    `max_server_memory_usage` is in bytes. Raises ImportError without chdb, OSError where the directory is not writable.
+    """
+
+    def __init__(self, path: Path, max_server_memory_usage: int) -> None:
         self._chdb: Any = importlib.import_module("chdb")
         self._errors: tuple[type[Exception], ...] = (self._chdb.ChdbError, RuntimeError, UnicodeDecodeError)
-        # What follows a question mark chdb reads as settings.
-        self._location = str(path)
+        write_configuration(path, max_server_memory_usage)
+        # chdb takes what follows a question mark for settings, so that a path with one must not be named.
+        os.chdir(path)
+        self._location = f".?config-file={FILE_NAME}"
         self._inserts = path / _INSERTS
         # What an earlier child left behind was cut off, and its sender has been told so.
         shutil.rmtree(self._inserts, ignore_errors=True)
         self._inserts.mkdir(parents=True)
+        # The engine shuts down with its last connection; this one keeps it up between requests.
+        self._keeper = self.open()
+        self._rules = Rules(
+            self.column("SELECT name FROM system.table_functions"),
+            self.column(f"SELECT name FROM system.functions WHERE categories IN {OUTWARD_CATEGORIES}"),  # noqa: S608 -- ours
+        )
+        self._of_thread = threading.local()
 
     def open(self) -> Any:
-        """A plain connection, as chdb opens it."""
+        """A plain connection, with all rights."""
         with self.clickhouse_errors():
             return self._chdb.connect(self._location)
 
-    def run(self, query: Query) -> Result:
-        """Run a query to its end; raises ClickHouseError."""
+    def column(self, sql: str) -> list[str]:
+        """The values of a query of ours for one column; for the start, before there are other threads."""
         with self.clickhouse_errors():
-            connection = self._prepared(query)
-            try:
-                if query.statement.input_format is not None:
-                    return self._insert(connection, query)
-                result = connection.query(query.statement.text, query.output_format)
-                return Result(result.bytes(), _progress(result))
-            finally:
-                connection.close()
+            text: str = self._keeper.query(sql, "TSVRaw").bytes().decode()
+        return text.splitlines()
 
-    def stream(self, query: Query) -> Stream | None:
-        """Begin a query whose result is read piece by piece, or None where the engine only runs it whole."""
+    def close(self) -> None:
+        """Shut the engine down."""
+        self._keeper.close()
+
+    def prepare(self, query: Query, pipe: str) -> Prepared:
+        """Parse a query, check that its user may run it, and make a connection ready; raises ClickHouseError.
+
+        A large result will be written to the file `pipe`.
+        """
         with self.clickhouse_errors():
-            connection = self._prepared(query)
-            try:
-                return Stream(self, connection, connection.send_query(query.statement.text, query.output_format))
-            except BaseException as error:
-                connection.close()
-                if _NO_STREAM in str(error):
-                    return None
-                raise
+            if query.statement.input_format is not None:
+                return self._prepare_insert(query)
+            return self._prepare_query(query, pipe)
 
-    def _insert(self, connection: Any, query: Query) -> Result:
-        """Insert the query's data from a file of its own.
+    def _prepare_insert(self, query: Query) -> Prepared:
+        """Make ready to insert the query's data from a file of its own.
 
         chdb's `send_insert` must not be used: it reports success for what the table refuses (a violated constraint,
         too many partitions) and stores nothing.
         """
-        statement = query.statement
-        query.source.seek(statement.data_start)
-        with NamedTemporaryFile(dir=self._inserts) as file:
+        file = NamedTemporaryFile(dir=self._inserts)  # noqa: SIM115 -- Prepared closes it
+        try:
+            query.source.seek(query.statement.data_start)
             shutil.copyfileobj(query.source, file, _COPY_CHUNK)
             file.flush()
-            from_file = f"\nFROM INFILE {_quoted(file.name)} COMPRESSION 'none'\n"
-            with_format = f"\nFORMAT {statement.input_format}"
-            text = statement.text + from_file.encode() + statement.clauses + with_format.encode()
-            return Result(b"", _progress(connection.query(text, query.output_format)))
-
-    def _prepared(self, query: Query) -> Any:
-        if query.output_format.lower() in _NOT_FORMATS:
-            raise ClickHouseError(UNKNOWN_FORMAT, f"Unknown format {query.output_format}.")
-        settings = _SERVER_DEFAULTS | dict(query.settings)
-        settings |= {f"param_{name}": value for name, value in query.parameters.items()}
-        prelude = ", ".join(f"{_checked(name)} = {_quoted(value)}" for name, value in settings.items())
-        connection = self._chdb.connect(self._location)
-        try:
-            if query.database:
-                connection.query(_bytes(f"USE {_quoted(query.database, '`')}"))
-            connection.query(_bytes(f"SET {prelude}"))
+            # Relative to the working directory: in the directory's own path, some characters would make it a pattern.
+            name = f"{_INSERTS}/{Path(file.name).name}"
+            text = query.statement.from_file(name)
+            parsed = self._parse(text)
+            self._rules.check(parsed, query, own_file=name)
+            prepared = self._prepared(query, parsed, text)
         except BaseException:
-            connection.close()
+            file.close()
             raise
-        return connection
+        prepared.data = file
+        return prepared
+
+    def _prepare_query(self, query: Query, pipe: str) -> Prepared:
+        text = query.statement.text
+        parsed: Parsed | None = None
+        if query.statement.result_clauses is not None:
+            text = query.statement.into_file(pipe, _checked_format(query.default_format))
+            try:
+                parsed = self._parse(text)
+            except ClickHouseError as error:
+                if error.code != SYNTAX_ERROR.code:
+                    raise
+        is_piped = parsed is not None and parsed.kind in QUERIES and parsed.out_file == pipe
+        if parsed is None or not is_piped:
+            text = query.statement.text
+            parsed = self._parse(text)
+        self._rules.check(parsed, query, own_file=pipe if is_piped else None)
+        prepared = self._prepared(query, parsed, text)
+        prepared.is_piped = is_piped
+        return prepared
+
+    def _parse(self, text: bytes) -> Parsed:
+        parser = getattr(self._of_thread, "parser", None)
+        if parser is None:
+            parser = self._of_thread.parser = self._chdb.connect(self._location)
+            parser.query(f"SET ROLE {Role.READER}")
+            parser.query(f"SET max_query_size = {_LONGEST_QUERY}, readonly = 1")
+
+        def run(sql: bytes) -> bytes:
+            with self.clickhouse_errors():
+                data: bytes = parser.query(sql, "TSVRaw").bytes()
+            return data
+
+        return grammar.parse(text, run)
+
+    def _prepared(self, query: Query, parsed: Parsed, text: bytes) -> Prepared:
+        output_format = parsed.output_format or query.statement.output_format or _checked_format(query.default_format)
+        if output_format.lower() in _NOT_FORMATS:
+            raise ClickHouseError(UNKNOWN_FORMAT, f"Unknown format {output_format}.")
+        session = query.session
+        holds = session is not None and query.user.role is not Role.READER
+        connection = session.connection if session is not None and holds else None
+        if connection is None:
+            connection = self._chdb.connect(self._location)
+            if session is not None and holds:
+                session.connection = connection
+        prepared = Prepared(self, connection, query, parsed, text=text, output_format=output_format, is_held=holds)
+        try:
+            prepared.begin()
+        except BaseException:
+            prepared.close()
+            raise
+        return prepared
+
+    def stop(self, label: str) -> None:
+        """Kill the query of that label, if it runs; for one thread."""
+        self._control(f"KILL QUERY WHERE Settings['{LABEL}'] = {quoted(label)} ASYNC")
+
+    def progress(self, label: str) -> Progress | None:
+        """The counts so far of the query of that label, None if it does not run; for the same thread."""
+        columns = "read_rows, read_bytes, written_rows, written_bytes, total_rows_approx, elapsed, memory_usage"
+        process = f"FROM system.processes WHERE Settings['{LABEL}'] = {quoted(label)}"
+        text = self._control(f"SELECT {columns} {process}")
+        for line in text.decode().splitlines():
+            rows, size, written, written_size, total, elapsed, memory = line.split("\t")
+            return Progress(
+                int(rows), int(size), int(written), int(written_size), int(total), 0, 0, float(elapsed), int(memory)
+            )
+        return None
+
+    def _control(self, sql: str) -> bytes:
+        connection = getattr(self._of_thread, "control", None)
+        if connection is None:
+            connection = self._of_thread.control = self.open()
+        with self.clickhouse_errors():
+            data: bytes = connection.query(sql.encode(errors="surrogateescape"), "TSVRaw").bytes()
+        return data
 
     @contextmanager
     def clickhouse_errors(self) -> Iterator[None]:
@@ -115,38 +200,107 @@ class Connections:
             raise ClickHouseError.from_engine(error) from error
 
 
-class Stream:
-    """A result that is read piece by piece; must be closed, which also cancels a query that still runs."""
+class Prepared:
+    """A statement that was checked, on a connection that has the user's role, settings and limits.
 
-    def __init__(self, connections: Connections, connection: Any, chunks: Any) -> None:
+    `is_piped` tells that the result goes to the pipe that `Connections.prepare` was given. `data` is the file of an
+    INSERT's data. `is_held` connections belong to a session.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        connection: Any,
+        query: Query,
+        parsed: Parsed,
+        *,
+        text: bytes,
+        output_format: str,
+        is_held: bool,
+    ) -> None:
+        self.output_format = output_format
+        self.is_piped = False
+        self.data: Any = None
         self._connections = connections
+        self._query = query
+        self._parsed = parsed
         self._connection = connection
-        self._chunks = chunks
-        # A request cut short closes the stream while a fetch may still run, which chdb must not see at once.
-        self._one_at_a_time = Lock()
-        self.progress = Progress()
+        self._text = text
+        self._is_held = is_held
 
-    def fetch(self) -> bytes | None:
-        """The next piece, or None at the end; raises ClickHouseError."""
-        with self._one_at_a_time, self._connections.clickhouse_errors():
-            chunk = self._chunks.fetch()
-        if chunk is None:
-            return None
-        self.progress += _progress(chunk)
-        data: bytes = chunk.bytes()
-        return data
+    @property
+    def reads_only(self) -> bool:
+        """Whether the statement changes nothing that is stored, so that it may be ended at any time."""
+        return self._parsed.kind in QUERIES
 
-    def result(self, data: bytes) -> Result:
-        """All pieces read so far, given as `data`, with their counts."""
-        return Result(data, self.progress)
+    def begin(self) -> None:
+        """Give the connection what the request and its session say; raises ClickHouseError."""
+        query, connection = self._query, self._connection
+        session = query.session
+        database = query.database or (session.database if session is not None else "") or "default"
+        connection.query(_bytes(f"USE {quoted(database, '`')}"))
+        settings = _SERVER_DEFAULTS | {name: f"{value:g}" for name, value in query.user.limits.settings().items()}
+        settings |= session.settings if session is not None else {}
+        settings |= query.settings
+        if query.user.role is Role.READER:
+            # Set before, they are the same and so allowed where the statement sets them again under readonly.
+            settings |= {name: value for name, value in self._parsed.settings if value}
+        settings = {name: value for name, value in settings.items() if name not in _NOT_FOR_ENGINE}
+        settings |= {f"param_{name}": value for name, value in query.parameters.items()}
+        _set(connection, settings | {LABEL: query.label})
+        connection.query(f"SET ROLE {query.user.role}")
+        if query.user.role is Role.READER:
+            _set(connection, {"readonly": "1"})
+        elif query.is_get and not self._is_held:
+            _set(connection, {"readonly": "2"})  # a GET changes nothing, but may bring settings
+
+    def run(self) -> Result:
+        """Run it to its end; raises ClickHouseError."""
+        with self._connections.clickhouse_errors():
+            if self._parsed.kind == KILL and (self._parsed.tree or {}).get("kill_type") == "Query":
+                return Result(self._kill(), Progress())
+            result = self._connection.query(self._text, self.output_format if not self.is_piped else "Null")
+            self._remember()
+            return Result(result.bytes(), _progress(result))
 
     def close(self) -> None:
-        """End the query and its connection."""
-        with self._one_at_a_time, self._connections.clickhouse_errors():
-            try:
-                self._chunks.close()
-            finally:
+        """Close the connection, or make it ready for its session's next request."""
+        if self.data is not None:
+            self.data.close()
+        with self._connections.clickhouse_errors():
+            if not self._is_held:
                 self._connection.close()
+                return
+            kept = self._query.session.settings if self._query.session is not None else {}
+            passing = [name for name in self._query.settings if name not in kept and name not in _NOT_FOR_ENGINE]
+            if passing:
+                self._connection.query("SET " + ", ".join(f"{_checked(name)} = DEFAULT" for name in passing))
+
+    def _remember(self) -> None:
+        session = self._query.session
+        if session is None:
+            return
+        if self._parsed.kind == SET:
+            for name, value in self._parsed.settings:
+                session.settings.pop(name, None)
+                if value:
+                    session.settings[name] = value
+        if self._parsed.kind == USE and self._parsed.tree is not None:
+            session.database = self._parsed.tree["database"]["name"]
+
+    def _kill(self) -> bytes:
+        def run(sql: bytes, output_format: str) -> bytes:
+            data: bytes = self._connection.query(sql, output_format).bytes()
+            return data
+
+        found = kill.find(self._parsed.tree or {}, self._query.user, run)
+        if not (self._parsed.tree or {}).get("test"):
+            with_all_rights = self._connections.open()
+            try:
+                kill.end(self._parsed.tree or {}, found, with_all_rights.query)
+            finally:
+                with_all_rights.close()
+        return kill.report(self._parsed.tree or {}, found, self.output_format, run)
 
 
 def _progress(result: Any) -> Progress:
@@ -161,14 +315,22 @@ def _progress(result: Any) -> Progress:
     )
 
 
+def _set(connection: Any, settings: Mapping[str, str]) -> None:
+    connection.query(
+        _bytes("SET " + ", ".join(f"{_checked(name)} = {quoted(value)}" for name, value in settings.items()))
+    )
+
+
 def _checked(name: str) -> str:
-    if not _SETTING_NAME.fullmatch(name):
+    if not _WORD.fullmatch(name):
         raise ClickHouseError(UNKNOWN_SETTING, f"Unknown setting '{name[:60]}'.")
     return name
 
 
-def _quoted(value: str, quote: str = "'") -> str:
-    return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
+def _checked_format(name: str) -> str:
+    if not _WORD.fullmatch(name):
+        raise ClickHouseError(UNKNOWN_FORMAT, f"Unknown format {name[:60]}.")
+    return name
 
 
 def _bytes(text: str) -> bytes:

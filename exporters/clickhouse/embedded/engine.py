@@ -6,24 +6,34 @@ One engine per process, on one database directory, from the first connection to 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from exporters.clickhouse.embedded.connections import Connections, Stream
-from exporters.clickhouse.embedded.errors import TOO_MANY_SIMULTANEOUS_QUERIES, ClickHouseError
+from exporters.clickhouse.embedded.connections import Connections
+from exporters.clickhouse.embedded.errors import (
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    ClickHouseError,
+)
+from exporters.clickhouse.embedded.execution import Execution
+from exporters.clickhouse.embedded.sessions import Sessions
+from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from exporters.clickhouse.embedded.query import Query, Result
+    from exporters.clickhouse.embedded.query import Query
+    from exporters.clickhouse.embedded.sessions import Session
+    from exporters.clickhouse.embedded.users import User
 
 _READERS: Final = 16
 _WRITERS: Final = 8  # of their own, so that slow reads never keep the exporter's inserts waiting
-_MAX_QUERIES: Final = 200  # running and waiting; ClickHouse calls it max_concurrent_queries
-
-T = TypeVar("T")
+_SWEEP: Final = 1.0  # seconds between looks for sessions whose time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,72 +52,118 @@ class Facts:
 class Engine:
     """The open engine on one database directory.
 
-    Raises ImportError without chdb, and ClickHouseError where the directory does not open.
+    Raises ImportError without chdb, and ClickHouseError or OSError where the directory does not open.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._connections = Connections(path)
-        # The engine shuts down with its last connection; this one keeps it up between requests.
-        self._keeper = self._connections.open()
-        self.facts = _facts(self._keeper)
+    def __init__(self, path: Path, max_server_memory_usage: int) -> None:
+        self._connections = Connections(path, max_server_memory_usage)
+        self.facts = _facts(self._connections)
         self._readers = ThreadPoolExecutor(_READERS, "clickhouse-read")
         self._writers = ThreadPoolExecutor(_WRITERS, "clickhouse-write")
-        self._queries = 0
+        self._controller = ThreadPoolExecutor(1, "clickhouse-control")
+        self._sessions = Sessions(time.monotonic)
+        self._running: Counter[str] = Counter()
+        self._query_ids: set[str] = set()
+        self._sweeping: asyncio.Task[None] | None = None
 
     @property
     def queries(self) -> int:
         """Queries that run or wait for a thread."""
-        return self._queries
+        return len(self._query_ids)
 
-    async def run(self, query: Query) -> Result:
-        """Run a query to its end; raises ClickHouseError."""
-        self._admit()
-        pool = self._readers if query.statement.input_format is None else self._writers
-        return await self._counted(pool, lambda: self._connections.run(query))
+    @asynccontextmanager
+    async def admitted(self, user: User, query_id: str, parameters: Mapping[str, str]) -> AsyncIterator[Admission]:
+        """Let a user's query in, with the session that it names; raises ClickHouseError where it may not run now.
 
-    async def stream(self, query: Query) -> Stream | None:
-        """Begin a query whose result is read piece by piece, or None where the engine only runs it whole."""
-        self._admit()
-        return await self._counted(self._readers, lambda: self._connections.stream(query))
+        A query that still runs at the end, as its client went away, is ended.
+        """
+        self._require_room(user, query_id)
+        session = self._sessions.acquire(user.name, parameters)
+        if session is not None and self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep(), name="sessions")
+        self._running[user.name] += 1
+        self._query_ids.add(query_id)
+        admission = Admission(self, session)
 
-    async def fetch(self, stream: Stream) -> bytes | None:
-        """The next piece of a result, or None at its end; raises ClickHouseError."""
-        return await self._counted(self._readers, stream.fetch)
+        async def leave() -> None:
+            try:
+                await admission.end()
+            finally:
+                self._running[user.name] -= 1
+                self._query_ids.discard(query_id)
+                if session is not None:
+                    is_last = parameters.get("close_session") in {"1", "true"}
+                    await self._close(self._sessions.release(session, close=is_last))
 
-    async def close_stream(self, stream: Stream) -> None:
-        """End a query read piece by piece, also one that still runs."""
-        await self._counted(self._readers, stream.close)
+        try:
+            yield admission
+        finally:
+            # It goes on by itself if this request is cancelled once more meanwhile.
+            await asyncio.shield(asyncio.create_task(leave()))
+
+    def execution(self, query: Query) -> Execution:
+        """A query to be started, on the threads of its kind."""
+        writes = query.user.role is Role.WRITER or query.statement.input_format is not None
+        return Execution(self._connections, query, self._writers if writes else self._readers, self._controller)
 
     def close(self) -> None:
         """Close the engine; the caller sees to it that no query runs."""
-        self._readers.shutdown()
-        self._writers.shutdown()
-        self._keeper.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for pool in (self._readers, self._writers, self._controller):
+            pool.shutdown()
+        self._connections.close()
 
-    def _admit(self) -> None:
-        if self._queries >= _MAX_QUERIES:
+    def _require_room(self, user: User, query_id: str) -> None:
+        limit = user.limits.max_concurrent_queries
+        if limit and self._running[user.name] >= limit:
             raise ClickHouseError(
-                TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {_MAX_QUERIES}"
+                TOO_MANY_SIMULTANEOUS_QUERIES,
+                f"Too many simultaneous queries for user {user.name}. "
+                f"Current: {self._running[user.name]}, maximum: {limit}",
+            )
+        if query_id in self._query_ids:
+            raise ClickHouseError(
+                QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, f"Query with id = {query_id[:60]} is already running."
             )
 
-    async def _counted(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        self._queries += 1
-        future = asyncio.get_running_loop().run_in_executor(pool, work)
-        # Counted by the thread's end, not by the request's: a client that goes away leaves its query running.
-        future.add_done_callback(self._uncount)
-        return await asyncio.shield(future)
+    async def _sweep(self) -> None:
+        """Close the sessions whose time is over, for as long as there are any."""
+        while len(self._sessions):
+            await asyncio.sleep(_SWEEP)
+            for connection in self._sessions.expired():
+                await self._close(connection)
+        self._sweeping = None
 
-    def _uncount(self, _: asyncio.Future[T]) -> None:
-        self._queries -= 1
+    async def _close(self, connection: Any) -> None:
+        if connection is not None:
+            await asyncio.wrap_future(self._controller.submit(connection.close))
 
 
-def _facts(connection: Any) -> Facts:
-    def rows(sql: str) -> list[list[str]]:
-        text: str = connection.query(sql, "TabSeparated").bytes().decode()
-        return [line.split("\t") for line in text.splitlines()]
+class Admission:
+    """The place of one request in the engine: its session, and the query that it runs."""
 
-    ((version, timezone, compression),) = rows(
-        "SELECT version(), timezone(), (SELECT value FROM system.settings WHERE name = 'enable_http_compression')"
+    def __init__(self, engine: Engine, session: Session | None) -> None:
+        self.session = session
+        self._engine = engine
+        self._execution: Execution | None = None
+
+    async def run(self, query: Query) -> Execution:
+        """Begin to run a query; raises ClickHouseError."""
+        self._execution = self._engine.execution(query)
+        await self._execution.start()
+        return self._execution
+
+    async def end(self) -> None:
+        """End the query."""
+        if self._execution is not None:
+            await self._execution.end()
+
+
+def _facts(connections: Connections) -> Facts:
+    version, timezone, compression = connections.column(
+        "SELECT arrayJoin([version(), timezone(), "
+        "(SELECT value FROM system.settings WHERE name = 'enable_http_compression')])"
     )
-    content_types = rows("SELECT lower(name), content_type FROM system.formats WHERE is_output")
-    return Facts(version, timezone, compression == "1", {row[0]: row[1] for row in content_types})
+    formats = connections.column("SELECT concat(lower(name), '\t', content_type) FROM system.formats WHERE is_output")
+    return Facts(version, timezone, compression == "1", dict(line.split("\t") for line in formats))

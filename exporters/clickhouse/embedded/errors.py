@@ -8,7 +8,10 @@ https://github.com/ClickHouse/ClickHouse/blob/master/src/Server/HTTP/exceptionCo
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Kind(NamedTuple):
@@ -22,10 +25,22 @@ BAD_ARGUMENTS: Final = Kind(36, "BAD_ARGUMENTS")
 NOT_IMPLEMENTED: Final = Kind(48, "NOT_IMPLEMENTED")
 SYNTAX_ERROR: Final = Kind(62, "SYNTAX_ERROR")
 UNKNOWN_FORMAT: Final = Kind(73, "UNKNOWN_FORMAT")
+UNKNOWN_TYPE_OF_QUERY: Final = Kind(78, "UNKNOWN_TYPE_OF_QUERY")
 UNKNOWN_SETTING: Final = Kind(115, "UNKNOWN_SETTING")
 INCORRECT_DATA: Final = Kind(117, "INCORRECT_DATA")
+READONLY: Final = Kind(164, "READONLY")
+REQUIRED_PASSWORD: Final = Kind(194, "REQUIRED_PASSWORD")
 TOO_MANY_SIMULTANEOUS_QUERIES: Final = Kind(202, "TOO_MANY_SIMULTANEOUS_QUERIES")
+QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING: Final = Kind(216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING")
 QUERY_IS_TOO_LARGE: Final = Kind(229, "QUERY_IS_TOO_LARGE")
+INTO_OUTFILE_NOT_ALLOWED: Final = Kind(355, "INTO_OUTFILE_NOT_ALLOWED")
+SESSION_NOT_FOUND: Final = Kind(372, "SESSION_NOT_FOUND")
+SESSION_IS_LOCKED: Final = Kind(373, "SESSION_IS_LOCKED")
+INVALID_SESSION_TIMEOUT: Final = Kind(374, "INVALID_SESSION_TIMEOUT")
+SETTING_CONSTRAINT_VIOLATION: Final = Kind(452, "SETTING_CONSTRAINT_VIOLATION")
+ACCESS_DENIED: Final = Kind(497, "ACCESS_DENIED")
+UNKNOWN_ROLE: Final = Kind(511, "UNKNOWN_ROLE")
+AUTHENTICATION_FAILED: Final = Kind(516, "AUTHENTICATION_FAILED")
 STD_EXCEPTION: Final = Kind(1001, "STD_EXCEPTION")
 
 _UNAUTHORIZED = {194}
@@ -75,6 +90,10 @@ _STATUS: Final[dict[int, int]] = {
 _STATUS_OF_REST = 500
 
 _MESSAGE = re.compile(r"Code: (\d+)\. DB::Exception: .*", re.DOTALL)
+# The engine wraps an error once more where it writes the result to a file.
+_TWICE = re.compile(
+    r"Code: (\d+)\. DB::Exception: (Code: \1\. DB::Exception: .*) \(version [^)]*\)\. \(\w+\)", re.DOTALL
+)
 _VERSION = re.compile(r"\(version [^()]*(\([^()]*\))?\)\s*\Z")
 
 
@@ -102,6 +121,13 @@ class ClickHouseError(Exception):
         message = str(self)
         return message if _VERSION.search(message) else f"{message} (version {version})"
 
+    def reworded(self, change: Callable[[str], str]) -> ClickHouseError:
+        """The same error with other words."""
+        taken = ClickHouseError(STD_EXCEPTION, "")
+        taken.args = (change(str(self)),)
+        taken.code = self.code
+        return taken
+
     @classmethod
     def from_engine(cls, error: Exception) -> ClickHouseError:
         """Take over an error that chdb raised; what is not ClickHouse's own wording becomes STD_EXCEPTION."""
@@ -109,10 +135,10 @@ class ClickHouseError(Exception):
         found = _MESSAGE.search(message)
         if found is None:
             return cls(STD_EXCEPTION, message)
-        taken = cls(STD_EXCEPTION, "")
-        taken.args = (found.group().rstrip(),)
-        taken.code = int(found.group(1))
-        return taken
+        taken = cls(Kind(int(found.group(1)), ""), "")
+        text = found.group().rstrip()
+        twice = _TWICE.fullmatch(text)
+        return taken.reworded(lambda _: twice[2] if twice else text)
 
 
 def _engine_message(error: BaseException) -> str:

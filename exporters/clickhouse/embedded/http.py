@@ -14,9 +14,11 @@ from aiohttp import hdrs, web
 from exporters.clickhouse.embedded.errors import STD_EXCEPTION, ClickHouseError
 from exporters.clickhouse.embedded.request import Options, new_source, read_query
 from exporters.clickhouse.embedded.response import TEXT, Responder
+from exporters.clickhouse.embedded.users import Credentials
 
 if TYPE_CHECKING:
     from exporters.clickhouse.embedded.engine import Engine
+    from exporters.clickhouse.embedded.users import Users
 
 _FORM_LIMIT: Final = 64 << 20
 _NO_HANDLER: Final = "There is no handle {path}\n\nUse / or /ping for health checks.\n"
@@ -25,9 +27,9 @@ _HELLO: Final = "Ok.\n"
 log = structlog.get_logger()
 
 
-def create_app(engine: Engine) -> web.Application:
+def create_app(engine: Engine, users: Users) -> web.Application:
     """The application that answers for an engine."""
-    handlers = _Handlers(engine)
+    handlers = _Handlers(engine, users)
     app = web.Application(client_max_size=_FORM_LIMIT)
     for path in ("/ping", "/replicas_status"):
         app.router.add_get(path, handlers.ping)
@@ -38,8 +40,9 @@ def create_app(engine: Engine) -> web.Application:
 
 
 class _Handlers:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, users: Users) -> None:
         self._engine = engine
+        self._users = users
 
     async def ping(self, _: web.Request) -> web.Response:
         return web.Response(text=_HELLO, headers={hdrs.CONTENT_TYPE: TEXT})
@@ -57,10 +60,9 @@ class _Handlers:
         """Run the query of a request; whatever goes wrong becomes an answer in ClickHouse's form."""
         options = Options.of(request)
         query_id = options.values.get("query_id") or str(uuid.uuid4())
-        compress = options.flag("enable_http_compression", default=self._engine.facts.http_compression)
-        responder = Responder(request, self._engine.facts, _header_value(query_id), compress=compress)
+        responder = Responder(request, self._engine.facts, query_id, options)
         try:
-            return await self._result(request, options, responder)
+            return await self._result(request, options, responder, query_id)
         except ClickHouseError as error:
             return responder.error(error)
         except ConnectionError:
@@ -69,19 +71,16 @@ class _Handlers:
             log.exception("clickhouse_request_failed", query_id=query_id)
             return responder.error(ClickHouseError(STD_EXCEPTION, f"{type(error).__name__}: {error}"))
 
-    async def _result(self, request: web.Request, options: Options, responder: Responder) -> web.StreamResponse:
-        with new_source() as source:
-            query = await read_query(request, options, source)
-            responder.use_format(_header_value(query.output_format))
-            stream = await self._engine.stream(query) if query.in_pieces else None
-            if stream is None:
-                return await responder.whole(await self._engine.run(query))
-            try:
-                return await responder.pieces(self._engine, stream)
-            finally:
-                await self._engine.close_stream(stream)
-
-
-def _header_value(text: str) -> str:
-    # Given by the client and sent back, so it must not end a header line.
-    return "".join(character if character.isprintable() and character.isascii() else "?" for character in text)
+    async def _result(
+        self, request: web.Request, options: Options, responder: Responder, query_id: str
+    ) -> web.StreamResponse:
+        credentials = Credentials.of(request.headers, options.values)
+        user = self._users.authenticate(credentials, request.headers.get(hdrs.HOST, ""))
+        # Before the body is read: who may not come in costs nothing.
+        async with self._engine.admitted(user, query_id, options.values) as admission:
+            with new_source() as source:
+                query = await read_query(
+                    request, options, source, user=user, query_id=query_id, session=admission.session
+                )
+                execution = await admission.run(query)
+                return await responder.answer(execution)

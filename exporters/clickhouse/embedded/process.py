@@ -17,6 +17,8 @@ import structlog
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from exporters.clickhouse.embedded.users import Users
+
 _INTERVAL: Final = 0.02
 _LINE_LIMIT: Final = 1 << 20
 _LEVELS: Final = logging.getLevelNamesMapping()
@@ -33,19 +35,26 @@ class ChildProcess:
         self._relay = asyncio.create_task(self._relay_log())
 
     @classmethod
-    async def spawn(cls, path: Path, host: str, port: int) -> ChildProcess:
-        """Start a child. It ends with this process, whose end closes its stdin, and not by the terminal's SIGINT."""
+    async def spawn(cls, path: Path, host: str, port: int, *, users: Users, memory: int) -> ChildProcess:
+        """Start a child. It ends with this process, whose end closes its stdin, and not by the terminal's SIGINT.
+
+        `memory` is the most its queries may use together, in bytes; 0 leaves it to the engine. The users go to its
+        stdin, where no list of processes shows them.
+        """
         module = "exporters.clickhouse.embedded"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # whatever the working directory holds is not what `-m` must find
             *("-m", module, "--path", str(path), "--host", host, "--port", str(port), "--exit-with-stdin"),
+            *("--users-on-stdin", "--max-server-memory-usage", str(memory)),
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
             limit=_LINE_LIMIT,
             start_new_session=True,
         )
+        if process.stdin is not None:
+            process.stdin.write(users.dump().encode() + b"\n")
         return cls(process)
 
     @property
@@ -60,11 +69,11 @@ class ChildProcess:
         return status
 
     async def answers(self, url: str) -> None:
-        """Wait until the child runs a query."""
+        """Wait until the child answers, which it does once the engine is open."""
         async with aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(url, params={"query": "SELECT 1"}) as response:
+                    async with session.get(f"{url}/ping") as response:
                         if response.status == 200:
                             return
                 await asyncio.sleep(_INTERVAL)

@@ -2,73 +2,82 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from exporters.clickhouse.embedded.sessions import Session
     from exporters.clickhouse.embedded.sql import Statement
+    from exporters.clickhouse.embedded.users import User
+
+
+LABEL: Final = "chdb_client_name"
+"""The setting that carries a query's label: any text, which the engine would only tell other servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query, ready to run on a connection of its own.
+    """One query of a user, ready to run.
 
     `source` holds the whole text; where `statement.input_format` is set, the data of the INSERT stands in it from
     `statement.data_start` to the end. `settings` and `parameters` are names and values as the client wrote them,
-    parameters without the `param_` prefix. `output_format` is the format of the result. The caller closes `source`.
+    parameters without the `param_` prefix. `default_format` is that of the result where the statement names none.
+    `is_get` tells that the request's method may change nothing. The caller closes `source`.
     """
 
+    user: User
+    query_id: str
     statement: Statement
     source: IO[bytes]
-    output_format: str
+    default_format: str
     database: str
     settings: Mapping[str, str]
     parameters: Mapping[str, str]
-    in_pieces: bool
+    is_get: bool
+    session: Session | None
+
+    @property
+    def label(self) -> str:
+        """What the query is found by among the engine's processes: JSON of who runs what."""
+        return json.dumps({"query_id": self.query_id, "user": self.user.name})
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of one query, for X-ClickHouse-Summary: rows and bytes read and written, result rows, time in seconds."""
+    """Counts of one query: rows and bytes read and written, of the result, and in all; time in seconds."""
 
     read_rows: int = 0
     read_bytes: int = 0
     written_rows: int = 0
     written_bytes: int = 0
+    total_rows_to_read: int = 0
     result_rows: int = 0
     result_bytes: int = 0
     elapsed: float = 0.0
+    memory_usage: int = 0
 
-    def __add__(self, other: Progress) -> Progress:
-        return Progress(
-            self.read_rows + other.read_rows,
-            self.read_bytes + other.read_bytes,
-            self.written_rows + other.written_rows,
-            self.written_bytes + other.written_bytes,
-            self.result_rows + other.result_rows,
-            self.result_bytes + other.result_bytes,
-            max(self.elapsed, other.elapsed),  # each piece of a result tells the time since the query's start
-        )
-
-    def summary(self) -> dict[str, str]:
-        """The counts as ClickHouse writes them: every number as a string."""
-        return {
-            "read_rows": str(self.read_rows),
-            "read_bytes": str(self.read_bytes),
-            "written_rows": str(self.written_rows),
-            "written_bytes": str(self.written_bytes),
-            "total_rows_to_read": "0",
-            "result_rows": str(self.result_rows),
-            "result_bytes": str(self.result_bytes),
-            "elapsed_ns": str(round(self.elapsed * 1e9)),
+    def header(self) -> str:
+        """The counts as X-ClickHouse-Summary and X-ClickHouse-Progress have them: every number as a string."""
+        counts = {
+            "read_rows": self.read_rows,
+            "read_bytes": self.read_bytes,
+            "written_rows": self.written_rows,
+            "written_bytes": self.written_bytes,
+            "total_rows_to_read": self.total_rows_to_read,
+            "result_rows": self.result_rows,
+            "result_bytes": self.result_bytes,
+            "elapsed_ns": round(self.elapsed * 1e9),
+            "memory_usage": self.memory_usage,
         }
+        return json.dumps({name: str(count) for name, count in counts.items()}, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The whole result of a query: bytes in the output format, and its counts."""
+    """The end of a query: its counts, and the bytes of its result that were not written to a pipe."""
 
     data: bytes
     progress: Progress

@@ -15,12 +15,14 @@ import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from exporters.clickhouse.embedded.blocks import BlockDecoder
 from exporters.clickhouse.embedded.compression import BodyDecoder
 from exporters.clickhouse.embedded.errors import (
     BAD_ARGUMENTS,
     INCORRECT_DATA,
     NOT_IMPLEMENTED,
     QUERY_IS_TOO_LARGE,
+    UNKNOWN_ROLE,
     ClickHouseError,
 )
 from exporters.clickhouse.embedded.query import Query
@@ -29,23 +31,20 @@ from exporters.clickhouse.embedded.sql import Statement, parse
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exporters.clickhouse.embedded.sessions import Session
+    from exporters.clickhouse.embedded.users import User
+
 _IN_MEMORY: Final = 32 << 20  # a body larger than this waits in a temporary file
 _HEAD: Final = 1 << 20  # where the INSERT of a body with data must end; ClickHouse's max_query_size is 256 KiB
 _LONGEST_TEXT: Final = 16 << 20  # of a query without data
 
 # Parameters of the HTTP layer itself; every other one is a setting, and the engine knows which there are.
-# Sessions, roles and quotas do not exist here: a temporary table or a SET lasts for one request.
+# Quotas do not exist here.
 _HTTP_PARAMETERS: Final = frozenset(
     {"query", "query_id", "database", "user", "password", "quota_key", "role"}
     | {"session_id", "session_timeout", "session_check", "close_session"}
     | {"compress", "decompress", "buffer_size", "wait_end_of_query"}
     | {"default_format", "client_protocol_version", "stacktrace"}
-)
-# Results in these formats are rows one after another, with nothing before, between or behind them.
-_ROWS_ONLY: Final = frozenset(
-    {"tabseparated", "tsv", "tabseparatedraw", "tsvraw", "csv", "tskv", "rowbinary", "native"}
-    | {"jsoneachrow", "jsonlines", "ndjson", "jsonstringseachrow"}
-    | {"jsoncompacteachrow", "jsoncompactstringseachrow"}
 )
 _TRUE: Final = frozenset({"1", "true"})
 
@@ -73,17 +72,22 @@ class Options:
         """Whether a parameter is switched on."""
         return self.values[name].lower() in _TRUE if name in self.values else default
 
+    def milliseconds(self, name: str, default: int) -> int:
+        """A parameter that is a time; the default where it is no number, or less than one."""
+        text = self.values.get(name, "")
+        return max(1, int(text)) if text.isdecimal() and len(text) < 10 else default
 
-async def read_query(request: web.Request, options: Options, source: IO[bytes]) -> Query:
+
+async def read_query(
+    request: web.Request, options: Options, source: IO[bytes], *, user: User, query_id: str, session: Session | None
+) -> Query:
     """Read a request completely and say what it asks for; raises ClickHouseError.
 
     The whole text and data land in `source`, so that a body cut off on its way reaches no table.
     """
-    if options.flag("compress") or options.flag("decompress"):
+    if "role" in options.values:
         raise ClickHouseError(
-            NOT_IMPLEMENTED,
-            "The embedded ClickHouse does not speak the native block compression of compress=1 and decompress=1: "
-            "use Accept-Encoding and Content-Encoding",
+            UNKNOWN_ROLE, "The embedded ClickHouse's users have one role each, and no other to take: leave out `role`"
         )
     if request.content_type == "multipart/form-data":
         options = await _with_form(request, options)
@@ -91,42 +95,29 @@ async def read_query(request: web.Request, options: Options, source: IO[bytes]) 
     # ClickHouse joins the two with a line break.
     source.write(head + b"\n" if head and not head.endswith(b"\n") else head)
     if request.content_type != "multipart/form-data":
-        await _read_body(request, source)
-    return _query(request, options, source)
+        await _read_body(request, options, source)
+    values = options.values
+    return Query(
+        user=user,
+        query_id=query_id,
+        statement=_statement(source),
+        source=source,
+        default_format=(values.get("default_format") or request.headers.get("X-ClickHouse-Format") or "TabSeparated"),
+        database=values.get("database") or request.headers.get("X-ClickHouse-Database") or "",
+        settings={
+            name: value
+            for name, value in values.items()
+            if name not in _HTTP_PARAMETERS and not name.startswith("param_")
+        },
+        parameters={name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")},
+        is_get=request.method in {"GET", "HEAD"},
+        session=session,
+    )
 
 
 def new_source() -> IO[bytes]:
     """Where a request's text and data wait: memory, or a temporary file if they are large."""
     return cast("IO[bytes]", SpooledTemporaryFile(max_size=_IN_MEMORY))
-
-
-def _query(request: web.Request, options: Options, source: IO[bytes]) -> Query:
-    statement = _statement(source)
-    output_format = (
-        statement.output_format
-        or options.values.get("default_format")
-        or request.headers.get("X-ClickHouse-Format")
-        or "TabSeparated"
-    )
-    whole = options.flag("wait_end_of_query") or options.flag("http_wait_end_of_query") or options.flag("extremes")
-    settings = {
-        name: value
-        for name, value in options.values.items()
-        if name not in _HTTP_PARAMETERS and not name.startswith("param_")
-    }
-    if request.method in {"GET", "HEAD"} and settings.get("readonly") not in {"1", "2"}:
-        settings["readonly"] = "2"  # a GET changes nothing, but may bring settings
-    return Query(
-        statement=statement,
-        source=source,
-        output_format=output_format,
-        database=options.values.get("database") or request.headers.get("X-ClickHouse-Database") or "",
-        settings=settings,
-        parameters={
-            name.removeprefix("param_"): value for name, value in options.values.items() if name.startswith("param_")
-        },
-        in_pieces=statement.in_pieces and not whole and output_format.lower() in _ROWS_ONLY,
-    )
 
 
 def _statement(source: IO[bytes]) -> Statement:
@@ -146,14 +137,18 @@ def _statement(source: IO[bytes]) -> Statement:
     return parse(text)
 
 
-async def _read_body(request: web.Request, source: IO[bytes]) -> None:
+async def _read_body(request: web.Request, options: Options, source: IO[bytes]) -> None:
     decoder = BodyDecoder(request.headers.get("Content-Encoding", ""))
+    blocks = BlockDecoder() if options.flag("decompress") else None
     try:
         async for chunk in request.content.iter_any():
-            source.write(decoder.feed(chunk))
+            data = decoder.feed(chunk)
+            source.write(data if blocks is None else blocks.feed(data))
     except (ConnectionError, aiohttp.ClientPayloadError, HttpProcessingError) as error:
         raise ClickHouseError(INCORRECT_DATA, f"The request body is cut off: {error}") from error
     decoder.finish()
+    if blocks is not None:
+        blocks.finish()
 
 
 async def _with_form(request: web.Request, options: Options) -> Options:

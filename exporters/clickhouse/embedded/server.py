@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,34 +17,47 @@ from exporters.clickhouse.embedded.engine import Engine
 from exporters.clickhouse.embedded.errors import StartError
 from exporters.clickhouse.embedded.http import create_app
 from exporters.clickhouse.embedded.lock import LockedError, directory_lock
+from exporters.clickhouse.embedded.users import is_loopback
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from exporters.clickhouse.embedded.users import Users
 
 _GRACE: Final = 3.0  # seconds for running queries at the end; aiohttp waits twice as long at most
 _KEEP_ALIVE: Final = 60.0  # seconds; longer than clients keep an idle connection, so that they close it, not we
 _MAX_URL: Final = 1 << 20  # ClickHouse's http_max_uri_size
+_NICENESS: Final = 5
+_FIRST_TO_GO: Final = "500"  # of 1000, for the kernel's out-of-memory killer
 
 log = structlog.get_logger()
 
 
-async def serve(path: Path, host: str, port: int, *, lock_timeout: float, with_stdin: bool) -> bool:
+async def serve(
+    path: Path,
+    host: str,
+    port: int,
+    users: Users,
+    *,
+    max_server_memory_usage: int,
+    lock_timeout: float,
+    with_stdin: bool,
+) -> bool:
     """Serve the database in `path` until the end; True if no query was still running then.
 
     Raises StartError, ClickHouseError, or ImportError without chdb, where it does not start.
     """
-    _require_loopback(host)
+    _require_passwords(host, users)
+    _give_way()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     try:
         async with directory_lock(path, lock_timeout):
-            engine = Engine(path)
+            engine = Engine(path, max_server_memory_usage)
             # After the engine, which sets signal handlers of its own.
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, ended.set)
             if with_stdin:
                 await _end_with_stdin(ended)
-            await _answer_until(ended, engine, host, port)
+            await _answer_until(ended, engine, users, host, port)
             if engine.queries:
                 return False
             engine.close()
@@ -54,9 +68,10 @@ async def serve(path: Path, host: str, port: int, *, lock_timeout: float, with_s
     return True
 
 
-async def _answer_until(ended: asyncio.Event, engine: Engine, host: str, port: int) -> None:
+async def _answer_until(ended: asyncio.Event, engine: Engine, users: Users, host: str, port: int) -> None:
     runner = web.AppRunner(
-        create_app(engine),
+        create_app(engine, users),
+        handler_cancellation=True,  # a client that goes away ends its query
         access_log=None,
         auto_decompress=False,  # the request's own errors, in ClickHouse's form
         keepalive_timeout=_KEEP_ALIVE,
@@ -73,13 +88,19 @@ async def _answer_until(ended: asyncio.Event, engine: Engine, host: str, port: i
         await runner.cleanup()
 
 
-def _require_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise StartError(f"the embedded ClickHouse listens on localhost only, not on {host}: use 127.0.0.1")
+def _require_passwords(host: str, users: Users) -> None:
+    if not is_loopback(host) and users.without_password:
+        raise StartError(
+            f"on {host} others can reach the embedded ClickHouse, so every user needs a password: "
+            f"give one to {', '.join(users.without_password)}, or listen on 127.0.0.1"
+        )
+
+
+def _give_way() -> None:
+    """Leave processor and memory to the gateway beside, which keeps what senders entrust to it."""
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # only Linux has it
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
 
 
 async def _end_with_stdin(ended: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from exporters.clickhouse.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, ClickHouseError
@@ -27,8 +28,8 @@ _TOKEN: Final = re.compile(
 _DATA_START: Final = re.compile(rb"[ \t\f]*\r?\n?")
 _DEPTH: Final = {b"(": 1, b"[": 1, b"{": 1, b")": -1, b"]": -1, b"}": -1}
 
-# These add rows or files of their own beside the rows of the result, which a result in pieces would lose.
-_NOT_IN_PIECES: Final = frozenset({b"TOTALS", b"EXTREMES", b"OUTFILE"})
+# What a statement with a result begins with, if the result may be large.
+_QUERY_BEGINS: Final = frozenset({b"SELECT", b"WITH", b"FROM", b"EXPLAIN", b"TABLE", b"("})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Statement:
 
     `text` is what the engine runs. For an INSERT with data it is the part before SETTINGS, FORMAT or VALUES, `clauses`
     its SETTINGS clause, `input_format` names the format of the data, and `data_start` is its offset in the whole.
-    `output_format` is that of a FORMAT clause, `in_pieces` tells whether the result may be read piece by piece.
+    `output_format` is that of a FORMAT clause. `result_clauses` is the offset where clauses on the result stand or may
+    be added, None where no large result is to be expected.
     """
 
     text: bytes
@@ -45,7 +47,20 @@ class Statement:
     input_format: str | None = None
     data_start: int = 0
     output_format: str | None = None
-    in_pieces: bool = False
+    result_clauses: int | None = None
+
+    def from_file(self, path: str) -> bytes:
+        """An INSERT with data as the statement that reads the data from a file."""
+        source = f"\nFROM INFILE {quoted(path)} COMPRESSION 'none'\n".encode()
+        return self.text + source + self.clauses + f"\nFORMAT {self.input_format}".encode()
+
+    def into_file(self, path: str, output_format: str) -> bytes:
+        """A query as the statement that writes its result to a file that is there."""
+        at = self.result_clauses or 0
+        target = f"\nINTO OUTFILE {quoted(path)} TRUNCATE COMPRESSION 'none'\n"
+        if self.output_format is None:
+            target += f"FORMAT {output_format}\n"
+        return self.text[:at] + target.encode() + self.text[at:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +154,28 @@ def _refuse_input_function(tokens: Iterator[_Token]) -> None:
 
 
 def _plain(text: bytes, first: _Token | None, tokens: Iterator[_Token]) -> Statement:
-    output_format: str | None = None
-    in_pieces = first is not None and first.upper in {b"SELECT", b"WITH"}
-    format_named = semicolon = False
-    for token in tokens:
-        if semicolon:
-            raise _several(token)
-        semicolon = token.upper == b";"
-        if token.kind == "word":
-            if format_named:
-                output_format = text[token.start : token.end].decode()
-            in_pieces = in_pieces and token.upper not in _NOT_IN_PIECES
-        format_named = token.upper == b"FORMAT" and token.depth == 0 and token.kind == "word"
-    return Statement(text, output_format=output_format, in_pieces=in_pieces)
+    everything = [*tokens]
+    end = len(text)
+    if everything and everything[-1].upper == b";":
+        end = everything.pop().start
+    for token, behind in pairwise(everything):
+        if token.upper == b";":
+            raise _several(behind)
+    at, output_format = end, None
+    for number, token in enumerate(everything[:-1]):
+        # `format` may be a column's name too. As a clause it is the last one, but for SETTINGS.
+        rest = everything[number + 2 : number + 3]
+        is_last = not rest or rest[0].upper == b"SETTINGS"
+        name = everything[number + 1]
+        if token.upper == b"FORMAT" and token.depth == 0 and name.kind == "word" and is_last:
+            at, output_format = token.start, text[name.start : name.end].decode()
+    is_query = first is not None and first.upper in _QUERY_BEGINS
+    return Statement(text, output_format=output_format, result_clauses=at if is_query else None)
+
+
+def quoted(value: str, quote: str = "'") -> str:
+    """A text as it stands in a statement, between quotes."""
+    return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
 
 
 def _several(token: _Token) -> ClickHouseError:

@@ -85,9 +85,14 @@ def test_the_input_function_is_refused() -> None:
         parse(b"INSERT INTO t SELECT a FROM input('a UInt8') FORMAT CSV\n1")
 
 
-def test_results_with_rows_beside_the_rows_are_not_read_in_pieces() -> None:
-    """WITH TOTALS and extremes add rows that only a whole result holds."""
-    assert parse(b"SELECT a FROM t").in_pieces
-    assert not parse(b"SELECT a, count() FROM t GROUP BY a WITH TOTALS").in_pieces
-    assert not parse(b"SELECT a FROM t SETTINGS extremes = 1").in_pieces
-    assert not parse(b"SHOW TABLES").in_pieces
+def test_a_result_goes_to_a_file_before_the_format() -> None:
+    """The clause that sends a result to a file stands where ClickHouse's grammar wants it, behind any comment."""
+    clause = b"\nINTO OUTFILE '/dev/fd/7' TRUNCATE COMPRESSION 'none'\n"
+    into = {
+        b"SELECT a -- why": b"SELECT a -- why" + clause + b"FORMAT CSV\n",
+        b"SELECT a FORMAT JSON;": b"SELECT a " + clause + b"FORMAT JSON;",
+        b"SELECT format FROM t ; ": b"SELECT format FROM t " + clause + b"FORMAT CSV\n; ",
+        b"(SELECT 1) SETTINGS a = 1": b"(SELECT 1) SETTINGS a = 1" + clause + b"FORMAT CSV\n",
+    }
+    assert {text: parse(text).into_file("/dev/fd/7", "CSV") for text in into} == into
+    assert parse(b"SHOW TABLES").result_clauses is None

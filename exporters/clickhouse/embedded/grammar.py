@@ -1,0 +1,131 @@
+"""What a query says, as the engine's own parser sees it: kind, functions, settings, and files it would write or read.
+
+No second grammar is kept here that could differ from the engine's. `parseQueryToJSON` takes the query as a value and
+runs nothing of it; the few statements that it knows no JSON for are read from EXPLAIN AST.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from exporters.clickhouse.embedded.errors import ClickHouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_NO_JSON: Final = re.compile(r"AST node of type '([^']*)' does not support JSON serialization")
+_SCOPE: Final = re.compile(r":? In scope SELECT parseQueryToJSON\(unhex\('[0-9a-f]*'\)\)")
+_TREE_LINE: Final = re.compile(r"( *)(SHOW .*|[^( ]+) *(.*?)(?: \(children \d+\))?")
+# Whatever a tree of EXPLAIN AST does not tell in full.
+_OPAQUE: Final = frozenset({"ColumnsApplyTransformer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One parsed statement.
+
+    `kind` is the type of the syntax tree's root, such as `SelectWithUnionQuery`. `names` holds, in lower case, every
+    name that could be a function's, a table function's, or a table engine's; an unqualified column's name is among
+    them, because ClickHouse takes a function's bare name as an argument. `settings` are those of SET and of SETTINGS
+    clauses, empty where they are set to their defaults or are no plain value. `output_format` is that of a FORMAT
+    clause, `out_file` and `in_file` the files of INTO OUTFILE and FROM INFILE. `is_opaque` tells that something in it
+    is not to be seen. `tree` is the syntax tree as JSON, None for the kinds that have none.
+    """
+
+    kind: str
+    names: frozenset[str]
+    settings: tuple[tuple[str, str], ...] = ()
+    output_format: str | None = None
+    out_file: str | None = None
+    in_file: str | None = None
+    is_opaque: bool = False
+    tree: dict[str, Any] | None = None
+
+
+def parse(text: bytes, run: Callable[[bytes], bytes]) -> Parsed:
+    """Parse one statement; raises ClickHouseError, with the engine's own words, where it is none.
+
+    `run` runs a query of ours and gives its result as one raw value.
+    """
+    try:
+        # A text of the query's may be no UTF-8; the names that matter here are.
+        json = run(b"SELECT parseQueryToJSON(unhex('" + text.hex().encode() + b"'))").decode(errors="replace")
+    except ClickHouseError as error:
+        if _NO_JSON.search(str(error)):
+            # That the parser came so far says that the text is one statement and nothing behind it.
+            return _from_explanation(run(b"EXPLAIN AST " + text).decode(errors="replace"))
+        raise error.reworded(lambda message: _SCOPE.sub("", message)) from error
+    tree = orjson.loads(json)
+    nodes = list(_nodes(tree if tree["type"] != "ExplainQuery" else tree | {"settings": None}))
+    return Parsed(
+        kind=tree["type"],
+        names=frozenset(name.lower() for node in nodes for name in _names(node)),
+        settings=tuple(change for node in nodes for change in _changes(node)),
+        output_format=(tree.get("format_ast") or {}).get("name"),
+        out_file=_literal(tree.get("out_file")),
+        in_file=_literal(tree.get("infile")),
+        tree=tree,
+    )
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _names(node: dict[str, Any]) -> Iterator[str]:
+    match node.get("type"):
+        case "Function" | "Identifier":
+            yield node.get("name", "")
+        case "ColumnsApplyTransformer":
+            yield node.get("func_name", "")
+
+
+def _changes(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if node.get("type") != "SetQuery":
+        return
+    for change in node.get("changes", ()):
+        yield change["name"], _setting(change.get("value"))
+    for name in node.get("default_settings", ()):
+        yield name, ""
+
+
+def _setting(value: Any) -> str:
+    plain = value.get("value") if isinstance(value, dict) else value
+    if isinstance(plain, str):
+        return plain
+    return orjson.dumps(plain).decode() if isinstance(plain, (int, float)) else ""
+
+
+def _literal(node: Any) -> str | None:
+    if node is None:
+        return None
+    value = node.get("value", {}).get("value")
+    return value if isinstance(value, str) else ""
+
+
+def _from_explanation(text: str) -> Parsed:
+    """Read the tree that EXPLAIN AST prints: a node a line, `Type name (children n)`, deeper ones further right.
+
+    A name may hold a line break and so pretend to be more lines; that adds names, and hides none.
+    """
+    lines = [found.groups() for line in text.splitlines() if (found := _TREE_LINE.fullmatch(line))]
+    kind = lines[0][1] if lines else ""
+    return Parsed(
+        kind=kind,
+        names=frozenset(name.split(" ")[0].lower() for _, node, name in lines if node in {"Function", "Identifier"}),
+        settings=(),
+        # The file of INTO OUTFILE is the one literal that such statements have at their root.
+        out_file="" if any(indent == " " and node == "Literal" for indent, node, _ in lines) else None,
+        is_opaque=any(node in _OPAQUE or node == "Set" for _, node, _ in lines),
+    )

@@ -1,0 +1,69 @@
+"""KILL QUERY by the query ids that clients know: the engine gives every query an id of its own.
+
+A query's label (`Query.label`) stands in a setting that the engine's list of processes shows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from exporters.clickhouse.embedded.query import LABEL
+from exporters.clickhouse.embedded.sql import quoted
+from exporters.clickhouse.embedded.users import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporters.clickhouse.embedded.users import User
+
+    Run = Callable[[bytes, str], bytes]
+
+_PROCESSES: Final = f"""
+SELECT engine_id, query_id, user, query
+FROM (
+    SELECT
+        query_id AS engine_id,
+        * REPLACE (
+            JSONExtractString(Settings['{LABEL}'], 'query_id') AS query_id,
+            JSONExtractString(Settings['{LABEL}'], 'user') AS user
+        )
+    FROM system.processes
+    WHERE Settings['{LABEL}'] != getSetting('{LABEL}')
+)
+WHERE 1
+"""  # noqa: S608 -- a name of ours
+
+
+def find(tree: dict[str, Any], user: User, run: Run) -> list[dict[str, str]]:
+    """The queries that a KILL QUERY means, among those that its user may kill: an admin any, others their own."""
+    select = orjson.loads(
+        run(b"SELECT parseQueryToJSON(unhex('" + _PROCESSES.encode().hex().encode() + b"'))", "TSVRaw")
+    )
+    select["list_of_selects"]["children"][0]["where"] = tree["where_expression"]
+    changed = orjson.dumps(select).hex().encode()
+    text = run(b"SELECT formatQueryFromJSON(unhex('" + changed + b"'))", "TSVRaw")
+    rows = [orjson.loads(line) for line in run(text, "JSONEachRow").splitlines()]
+    return [row for row in rows if user.role is Role.ADMIN or row["user"] == user.name]
+
+
+def end(tree: dict[str, Any], found: list[dict[str, str]], run: Callable[[bytes], object]) -> None:
+    """Kill them, and with SYNC wait for their ends."""
+    if found:
+        ids = ", ".join(quoted(row["engine_id"]) for row in found)
+        how = "SYNC" if tree.get("sync") else "ASYNC"
+        run(f"KILL QUERY WHERE query_id IN ({ids}) {how}".encode())
+
+
+def report(tree: dict[str, Any], found: list[dict[str, str]], output_format: str, run: Run) -> bytes:
+    """The answer of KILL QUERY, a row for each query."""
+    status = "finished" if tree.get("sync") else "waiting"
+    rows = "".join(
+        f", ({quoted(status)}, {quoted(row['query_id'])}, {quoted(row['user'])}, {quoted(row['query'])})"
+        for row in found
+    )
+    columns = "'kill_status String, query_id String, user String, query String'"
+    if not found:
+        return b""
+    return run(f"SELECT * FROM values({columns}{rows})".encode(), output_format)  # noqa: S608 -- quoted above

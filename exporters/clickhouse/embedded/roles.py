@@ -1,0 +1,53 @@
+"""The engine's own access control: its configuration file, with a role for each of ours.
+
+The engine has one user, `default`, to whom these roles are granted. A connection takes one of them with SET ROLE before
+it runs anything of a client's, and `rules.py` lets no client change it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
+
+from exporters.clickhouse.embedded.users import Role
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME: Final = "tollgate-engine.xml"
+
+_READS: Final = "SHOW, SELECT, dictGet"
+_GRANTS: Final = {
+    Role.READER: f"GRANT {_READS} ON *.*",
+    Role.WRITER: f"GRANT {_READS}, INSERT, CREATE TEMPORARY TABLE ON *.*",
+    Role.ADMIN: "GRANT ALL ON *.* WITH GRANT OPTION",
+}
+
+
+def write_configuration(directory: Path, max_server_memory_usage: int) -> None:
+    """Write the engine's configuration file into its database directory; raises OSError.
+
+    `max_server_memory_usage` is in bytes. Everything is in one file, which is its own `users_config`.
+    """
+    roles = "".join(f"<{role}><grants><query>{grant}</query></grants></{role}>" for role, grant in _GRANTS.items())
+    granted = "".join(f"<query>GRANT {role}</query>" for role in _GRANTS)
+    (directory / FILE_NAME).write_text(
+        f"""<clickhouse>
+    <!-- Written at every start; changes here are lost. -->
+    <max_server_memory_usage>{max_server_memory_usage}</max_server_memory_usage>
+    <users_config>{escape(FILE_NAME)}</users_config>
+    <profiles><default/></profiles>
+    <quotas><default/></quotas>
+    <roles>{roles}</roles>
+    <users>
+        <default>
+            <password/>
+            <networks><ip>::/0</ip></networks>
+            <profile>default</profile>
+            <quota>default</quota>
+            <grants>{granted}</grants>
+        </default>
+    </users>
+</clickhouse>
+"""
+    )
