@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from config import ConfigError
-from exporters.clickhouse.embedded import EmbeddedClickHouse
+from config import ConfigError, Secret
+from exporters.clickhouse.embedded import EmbeddedClickHouse, Role, User, Users, hash_password
 from exporters.clickhouse.exporter import ClickHouseExporter
 from exporters.clickhouse.rows import SPANS
+from exporters.clickhouse.settings import Login
 from gateway.authentication import Authenticator
 from gateway.components import create_processor, read_components
 from gateway.dead_letters import DeadLetters
@@ -110,9 +111,10 @@ class Service:
         directory = self._settings.service.data_directory
         _claim(directory, self._stack)
         authenticator, store = await self._start_keys()
-        exporter = ClickHouseExporter(self._exporter_settings)
+        writer, owner = self._logins()
+        exporter = ClickHouseExporter(self._exporter_settings, writer=writer, owner=owner)
         self._stack.push_async_callback(self._end_exporter, exporter)
-        await self._start_clickhouse(exporter, directory)
+        await self._start_clickhouse(exporter, directory, {Role.WRITER: writer, Role.ADMIN: owner})
         pipeline = self._pipeline = await self._start_pipeline(exporter, directory)
         http, grpc = await self._start_receivers(listeners, authenticator, pipeline)
         await self._start_operations(listeners[TELEMETRY])
@@ -178,7 +180,16 @@ class Service:
             except Exception as error:  # noqa: BLE001 - the keys known so far stay good while the database is away
                 log.warning("the state database cannot be read; keys stay as they were", error=str(error))
 
-    async def _start_clickhouse(self, exporter: ClickHouseExporter, directory: Path) -> None:
+    def _logins(self) -> tuple[Login, Login]:
+        """As whom the gateway inserts, and as whom it changes the schema.
+
+        The embedded ClickHouse has users for it alone, with secrets that end with this process.
+        """
+        if not self._exporter_settings.is_embedded:
+            return self._exporter_settings.login, self._exporter_settings.login
+        return _new_login("tollgate"), _new_login("tollgate_schema")
+
+    async def _start_clickhouse(self, exporter: ClickHouseExporter, directory: Path, logins: dict[Role, Login]) -> None:
         """Start the embedded ClickHouse if it is wanted, and bring the schema up to date."""
         if self._exporter_settings.is_embedded:
             own = self._exporter_settings.own_server
@@ -186,6 +197,8 @@ class Service:
                 own.directory(directory),
                 own.endpoint.host,
                 own.endpoint.port,
+                users=Users([*own.all_users(), *(_own_user(role, login) for role, login in logins.items())]),
+                max_server_memory_usage=own.memory,
                 on_restart=lambda _: self._metrics.clickhouse_restarts.inc(),
                 stop_timeout=_CLICKHOUSE_GRACE,
             )
@@ -314,6 +327,14 @@ def _claim(directory: Path, stack: AsyncExitStack) -> None:
         raise ConfigError(
             [f"{place}: {directory} cannot be used: {error.strerror}; choose another directory"]
         ) from error
+
+
+def _new_login(username: str) -> Login:
+    return Login(username, Secret(secrets.token_urlsafe(32)))
+
+
+def _own_user(role: Role, login: Login) -> User:
+    return User(login.username, role, hash_password(login.password.reveal()))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

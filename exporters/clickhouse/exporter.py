@@ -18,25 +18,23 @@ from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, layout, pro
 from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
-    from exporters.clickhouse.settings import ClickHouseSettings
+    from exporters.clickhouse.settings import ClickHouseSettings, Login
     from otlp.batch import SpanBatch
     from otlp.types import Int64Column
 
 
 class ClickHouseExporter:
-    """Inserts rows into ClickHouse; blocking, for use in one thread at a time."""
+    """Inserts rows into ClickHouse; blocking, for use in one thread at a time.
 
-    def __init__(self, settings: ClickHouseSettings) -> None:
+    It inserts as `writer` and keeps the schema up to date as `owner`, each the settings' own login if not given.
+    """
+
+    def __init__(
+        self, settings: ClickHouseSettings, *, writer: Login | None = None, owner: Login | None = None
+    ) -> None:
         self._settings = settings
-        self._client = Client(
-            Connection(
-                urlsplit(settings.url),
-                settings.database,
-                settings.username,
-                settings.password.reveal(),
-                settings.timeout.total_seconds(),
-            )
-        )
+        self._client = _client(settings, writer or settings.login)
+        self._owner = owner or settings.login
         self._is_migrated = False
 
     @property
@@ -90,12 +88,28 @@ class ClickHouseExporter:
 
     def migrate(self) -> None:
         """Create or update the tables and views."""
-        migrate(self._client, self._settings.database, durable=self._settings.is_embedded)
+        client = _client(self._settings, self._owner)
+        try:
+            migrate(client, self._settings.database, durable=self._settings.is_embedded)
+        finally:
+            client.close()
         self._is_migrated = True
 
     def close(self) -> None:
         """Drop the connection."""
         self._client.close()
+
+
+def _client(settings: ClickHouseSettings, login: Login) -> Client:
+    return Client(
+        Connection(
+            urlsplit(settings.url),
+            settings.database,
+            login.username,
+            login.password.reveal(),
+            settings.timeout.total_seconds(),
+        )
+    )
 
 
 def _months(times: pa.ChunkedArray) -> Int64Column:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config import Duration, Endpoint, Model, Secret
+from exporters.clickhouse.embedded.settings import EmbeddedSettings
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- to connect to, not to listen on
 
 
-def _on_this_machine(endpoint: Endpoint) -> Endpoint:
-    try:
-        is_loopback = ipaddress.ip_address(endpoint.host).is_loopback
-    except ValueError:
-        is_loopback = endpoint.host == "localhost"
-    if not is_loopback:
-        raise ValueError("must be an address of this machine only, because it asks for no password; use 127.0.0.1")
-    return endpoint
+@dataclass(frozen=True, slots=True)
+class Login:
+    """As whom to speak to ClickHouse."""
 
-
-class EmbeddedSettings(Model):
-    """The embedded ClickHouse: where it listens, and where its data is (empty: `clickhouse` in the data directory)."""
-
-    endpoint: Annotated[Endpoint, AfterValidator(_on_this_machine)] = Endpoint("127.0.0.1", 8123)
-    path: str = ""
-
-    def directory(self, data_directory: Path) -> Path:
-        """The directory of its data."""
-        return Path(self.path) if self.path else data_directory / "clickhouse"
+    username: str
+    password: Secret
 
 
 class RetrySettings(Model):
@@ -70,4 +59,13 @@ class ClickHouseSettings(Model):
     @property
     def url(self) -> str:
         """Where ClickHouse answers."""
-        return self.endpoint or f"http://{self.own_server.endpoint}"
+        if self.endpoint:
+            return self.endpoint
+        own = self.own_server.endpoint
+        return f"http://{Endpoint(_ANY_ADDRESS.get(own.host, own.host), own.port)}"
+
+    @property
+    def login(self) -> Login:
+        """Who reads, and on a server also writes; of the embedded ClickHouse's users the passwords are known here."""
+        known = self.own_server.users.get(self.username) if self.is_embedded else None
+        return Login(self.username, self.password or (known.password if known is not None else self.password))

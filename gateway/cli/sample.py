@@ -106,8 +106,9 @@ def _post(url: str, key: str, body: bytes) -> None:
 
 def _wait_for(generation: str, settings: ClickHouseSettings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The spans and the call of a generation, as soon as ClickHouse has both."""
+    login = settings.login
     client = Client(
-        Connection(urlsplit(settings.url), settings.database, settings.username, settings.password.reveal(), _PATIENCE)
+        Connection(urlsplit(settings.url), settings.database, login.username, login.password.reveal(), _PATIENCE)
     )
     database = quote(settings.database)
     deadline = time.monotonic() + _PATIENCE

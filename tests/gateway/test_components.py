@@ -151,7 +151,33 @@ def test_a_privacy_mode_needs_the_privacy_processor_first(processors: list[str])
     )
 
 
-def test_the_embedded_clickhouse_listens_on_this_machine_only() -> None:
-    """An address that others could reach is refused before anything is started."""
+def test_the_embedded_clickhouse_asks_others_for_passwords() -> None:
+    """On an address that others can reach, a user without a password is refused before anything is started."""
     (line,) = problems(exporters={"clickhouse": {"embedded": {"endpoint": "0.0.0.0:8123"}}})
-    assert line.startswith("exporters::clickhouse::embedded::endpoint: must be an address of this machine only")
+    assert line == (
+        "exporters::clickhouse::embedded: listens on 0.0.0.0:8123, where others can reach it, but user default has no "
+        "password; set users::default::password, or listen on 127.0.0.1"
+    )
+    users = {"default": {"password": "secret"}}
+    components(exporters={"clickhouse": {"embedded": {"endpoint": "0.0.0.0:8123", "users": users}}})
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "place", "what"),
+    [
+        ("boss", {"role": "admin"}, "users::boss", "has the role admin and no password"),
+        ("a b", {}, "users::a b", "is not a user's name"),
+        ("tollgate", {"password": "x"}, "users::tollgate", "is one of Tollgate's own users"),
+        ("ann", {"password": "x", "password_sha256_hex": "a" * 64}, "users::ann", "has both password and"),
+        ("ann", {"password_sha256_hex": "A"}, "users::ann::password_sha256_hex", ""),
+        ("ann", {"role": "owner"}, "users::ann::role", "must be 'reader', 'writer' or 'admin'"),
+        ("ann", {"max_memory_usage": "much"}, "users::ann::max_memory_usage", "is not a size"),
+    ],
+)
+def test_unusable_users_of_the_embedded_clickhouse_are_refused(
+    name: str, user: dict[str, str], place: str, what: str
+) -> None:
+    """What is wrong with a user is said with its place, and without its password."""
+    (line,) = problems(exporters={"clickhouse": {"embedded": {"users": {name: user}}}})
+    assert line.startswith(f"exporters::clickhouse::embedded::{place}")
+    assert what in line

@@ -239,7 +239,7 @@ class Prepared:
         session = query.session
         database = query.database or (session.database if session is not None else "") or "default"
         connection.query(_bytes(f"USE {quoted(database, '`')}"))
-        settings = _SERVER_DEFAULTS | {name: f"{value:g}" for name, value in query.user.limits.settings().items()}
+        settings = _SERVER_DEFAULTS | {name: str(value) for name, value in query.user.limits.settings().items()}
         settings |= session.settings if session is not None else {}
         settings |= query.settings
         if query.user.role is Role.READER:

@@ -28,16 +28,18 @@ _OPAQUE: Final = frozenset({"ColumnsApplyTransformer"})
 class Parsed:
     """One parsed statement.
 
-    `kind` is the type of the syntax tree's root, such as `SelectWithUnionQuery`. `names` holds, in lower case, every
-    name that could be a function's, a table function's, or a table engine's; an unqualified column's name is among
-    them, because ClickHouse takes a function's bare name as an argument. `settings` are those of SET and of SETTINGS
-    clauses, empty where they are set to their defaults or are no plain value. `output_format` is that of a FORMAT
-    clause, `out_file` and `in_file` the files of INTO OUTFILE and FROM INFILE. `is_opaque` tells that something in it
-    is not to be seen. `tree` is the syntax tree as JSON, None for the kinds that have none.
+    `kind` is the type of the syntax tree's root, such as `SelectWithUnionQuery`. `functions` are the names, in lower
+    case, that stand where a function, a table function or a table engine does; `identifiers` those of columns without
+    a table before them, any of which may be a function too, because ClickHouse takes its bare name as an argument.
+    `settings` are those of SET and of SETTINGS clauses, empty where they are set to their defaults or are no plain
+    value. `output_format` is that of a FORMAT clause, `out_file` and `in_file` the files of INTO OUTFILE and FROM
+    INFILE. `is_opaque` tells that something in it is not to be seen. `tree` is the syntax tree as JSON, None for the
+    kinds that have none.
     """
 
     kind: str
-    names: frozenset[str]
+    functions: frozenset[str]
+    identifiers: frozenset[str]
     settings: tuple[tuple[str, str], ...] = ()
     output_format: str | None = None
     out_file: str | None = None
@@ -63,7 +65,8 @@ def parse(text: bytes, run: Callable[[bytes], bytes]) -> Parsed:
     nodes = list(_nodes(tree if tree["type"] != "ExplainQuery" else tree | {"settings": None}))
     return Parsed(
         kind=tree["type"],
-        names=frozenset(name.lower() for node in nodes for name in _names(node)),
+        functions=_names(nodes, {"Function": "name", "ColumnsApplyTransformer": "func_name"}),
+        identifiers=_names(nodes, {"Identifier": "name"}),
         settings=tuple(change for node in nodes for change in _changes(node)),
         output_format=(tree.get("format_ast") or {}).get("name"),
         out_file=_literal(tree.get("out_file")),
@@ -83,12 +86,10 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(value)
 
 
-def _names(node: dict[str, Any]) -> Iterator[str]:
-    match node.get("type"):
-        case "Function" | "Identifier":
-            yield node.get("name", "")
-        case "ColumnsApplyTransformer":
-            yield node.get("func_name", "")
+def _names(nodes: list[dict[str, Any]], keys: dict[str, str]) -> frozenset[str]:
+    return frozenset(
+        str(node.get(key, "")).lower() for node in nodes if (key := keys.get(str(node.get("type")))) is not None
+    )
 
 
 def _changes(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -123,7 +124,8 @@ def _from_explanation(text: str) -> Parsed:
     kind = lines[0][1] if lines else ""
     return Parsed(
         kind=kind,
-        names=frozenset(name.split(" ")[0].lower() for _, node, name in lines if node in {"Function", "Identifier"}),
+        functions=frozenset(name.split(" ")[0].lower() for _, node, name in lines if node == "Function"),
+        identifiers=frozenset(name.split(" ")[0].lower() for _, node, name in lines if node == "Identifier"),
         settings=(),
         # The file of INTO OUTFILE is the one literal that such statements have at their root.
         out_file="" if any(indent == " " and node == "Literal" for indent, node, _ in lines) else None,

@@ -87,8 +87,8 @@ class Rules:
     """
 
     def __init__(self, table_functions: Iterable[str], outward: Iterable[str]) -> None:
-        refused = {name.lower() for name in table_functions} - HARMLESS_TABLE_FUNCTIONS
-        self._refused = refused | OUTWARD_FUNCTIONS | {name.lower() for name in outward}
+        self._outward = OUTWARD_FUNCTIONS | {name.lower() for name in outward}
+        self._refused = self._outward | ({name.lower() for name in table_functions} - HARMLESS_TABLE_FUNCTIONS)
 
     def check(self, parsed: Parsed, query: Query, *, own_file: str | None) -> None:
         """Raise ClickHouseError if the query's user may not run the statement with the settings of the request.
@@ -112,7 +112,7 @@ class Rules:
     def _check_names(self, parsed: Parsed, user: User) -> None:
         if parsed.is_opaque:
             raise _denied(user, "this form of the statement; leave out APPLY and SETTINGS")
-        found = sorted(parsed.names & self._refused)
+        found = sorted(parsed.functions & self._refused | parsed.identifiers & self._outward)
         if found:
             raise _denied(
                 user,
@@ -167,7 +167,7 @@ def _check_settings(brought: Iterable[tuple[str, str]], user: User) -> None:
             )
         if name in limits and not _is_within(value, limits[name]):
             raise ClickHouseError(
-                SETTING_CONSTRAINT_VIOLATION, f"Setting {name} shouldn't be greater than {limits[name]:g}"
+                SETTING_CONSTRAINT_VIOLATION, f"Setting {name} shouldn't be greater than {limits[name]}"
             )
 
 
