@@ -17,7 +17,14 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from exporters.clickhouse.embedded import grammar, kill
-from exporters.clickhouse.embedded.errors import SYNTAX_ERROR, UNKNOWN_FORMAT, UNKNOWN_SETTING, ClickHouseError
+from exporters.clickhouse.embedded.errors import (
+    ACCESS_DENIED,
+    SYNTAX_ERROR,
+    UNKNOWN_FORMAT,
+    UNKNOWN_SETTING,
+    UNKNOWN_TABLE,
+    ClickHouseError,
+)
 from exporters.clickhouse.embedded.query import LABEL, Progress, Query, Result
 from exporters.clickhouse.embedded.roles import FILE_NAME, write_configuration
 from exporters.clickhouse.embedded.rules import KILL, OUTWARD_CATEGORIES, QUERIES, SET, USE, Rules
@@ -32,6 +39,12 @@ if TYPE_CHECKING:
 _INSERTS: Final = "tollgate-inserts"
 _COPY_CHUNK: Final = 1 << 20
 _LONGEST_QUERY: Final = 64 << 20  # of what the parser is given, where a query stands in hex
+
+_AS_FILE: Final = "the grant READ ON FILE"
+_NO_TABLE: Final = (
+    "Unknown table: the database `default` has no table of that name. Name the table with its database, as in "
+    "tollgate.spans, or choose the database with the URL parameter `database`"
+)
 
 # The engine starts as clickhouse-local does; these make it answer as the server does.
 _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
@@ -256,9 +269,22 @@ class Prepared:
 
     def run(self) -> Result:
         """Run it to its end; raises ClickHouseError."""
+        try:
+            return self._run()
+        except ClickHouseError as error:
+            if error.code == ACCESS_DENIED.code and _AS_FILE in str(error) and self._query.user.role is not Role.ADMIN:
+                # In its database `default` the engine looks for a table that it has not among the files.
+                raise ClickHouseError(UNKNOWN_TABLE, _NO_TABLE) from error
+            raise
+
+    def _run(self) -> Result:
         with self._connections.clickhouse_errors():
             if self._parsed.kind == KILL and (self._parsed.tree or {}).get("kill_type") == "Query":
                 return Result(self._kill(), Progress())
+            if self._parsed.kind == SET and self._query.user.role is Role.READER:
+                # What it sets stands already, by `begin`; under readonly it could not be set back to a default.
+                self._remember()
+                return Result(b"", Progress())
             result = self._connection.query(self._text, self.output_format if not self.is_piped else "Null")
             self._remember()
             return Result(result.bytes(), _progress(result))

@@ -7,7 +7,6 @@ it runs anything of a client's, and `rules.py` lets no client change it.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import escape
 
 from exporters.clickhouse.embedded.users import Role
 
@@ -35,7 +34,7 @@ def write_configuration(directory: Path, max_server_memory_usage: int) -> None:
         f"""<clickhouse>
     <!-- Written at every start; changes here are lost. -->
     <max_server_memory_usage>{max_server_memory_usage}</max_server_memory_usage>
-    <users_config>{escape(FILE_NAME)}</users_config>
+    <users_config>{FILE_NAME}</users_config>
     <profiles><default/></profiles>
     <quotas><default/></quotas>
     <roles>{roles}</roles>

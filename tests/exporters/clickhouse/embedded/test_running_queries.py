@@ -1,0 +1,128 @@
+"""Queries under way: their ids, KILL QUERY, progress, clients that go away, and results of every format and size."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import urllib.parse
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.exporters.clickhouse.embedded.server import Answer, until
+
+if TYPE_CHECKING:
+    from tests.exporters.clickhouse.embedded.server import Server
+
+SLOW = "SELECT count() FROM numbers(1000000000000) WHERE number % 7"
+
+
+class Asking(threading.Thread):
+    """A query that is asked beside the test; `answer` once it ended."""
+
+    def __init__(self, server: Server, sql: str, user: str, **parameters: str) -> None:
+        super().__init__()
+        self.answer: Answer | None = None
+        self._arguments = (server, sql, user, parameters)
+        self.start()
+
+    def run(self) -> None:
+        """Ask it."""
+        server, sql, user, parameters = self._arguments
+        self.answer = server.ask(sql, user, **parameters)
+
+    def ended(self) -> Answer:
+        """The answer, once it is there."""
+        self.join()
+        assert self.answer is not None
+        return self.answer
+
+
+def is_running(server: Server, sql: str) -> bool:
+    """Whether a query with this text runs, as the engine sees it."""
+    text = sql.replace("'", "\\'")
+    return server.ask(f"SELECT countIf(startsWith(query, '{text}')) FROM system.processes", "admin").body != b"0\n"
+
+
+def test_a_query_is_killed_by_its_id(server: Server) -> None:
+    """KILL QUERY finds the id that the client gave, tells what it killed, and the query ends with its own code."""
+    asking = Asking(server, SLOW, "ann", query_id="to-be-killed")
+    until(lambda: is_running(server, SLOW))
+    killed = server.ask("KILL QUERY WHERE query_id = 'to-be-killed' SYNC FORMAT JSONEachRow", "ann")
+    (row,) = [json.loads(line) for line in killed.body.splitlines()]
+    assert (row["kill_status"], row["query_id"], row["user"]) == ("finished", "to-be-killed", "ann")
+    assert asking.ended().code == 394
+
+
+def test_only_an_admin_kills_other_users_queries(server: Server) -> None:
+    """KILL QUERY leaves the queries of others alone, TEST kills none, and an admin kills any."""
+    asking = Asking(server, SLOW, "ann", query_id="of-ann")
+    until(lambda: is_running(server, SLOW))
+    assert server.ask("KILL QUERY WHERE 1 SYNC").body == b""
+    assert b"of-ann" in server.ask("KILL QUERY WHERE user = 'ann' TEST", "admin").body
+    assert is_running(server, SLOW)
+    assert b"of-ann" in server.ask("KILL QUERY WHERE user = 'ann' SYNC", "admin").body
+    assert asking.ended().code == 394
+
+
+def test_two_queries_never_have_one_id(server: Server) -> None:
+    """A query id that is in use is refused until its query has ended."""
+    asking = Asking(server, SLOW, "ann", query_id="twice")
+    until(lambda: is_running(server, SLOW))
+    assert server.ask("SELECT 1", query_id="twice").code == 216
+    server.ask("KILL QUERY WHERE query_id = 'twice' SYNC", "ann")
+    asking.ended()
+    assert server.ask("SELECT 1", query_id="twice").body == b"1\n"
+
+
+def test_a_client_that_goes_away_ends_its_query(server: Server) -> None:
+    """A query that only computes, and has sent nothing yet, ends when nobody waits for it any more."""
+    sql = f"{SLOW} AND 'nobody' != ''"
+    address = urllib.parse.urlsplit(server.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port)
+    connection.request("POST", "/", sql)
+    until(lambda: is_running(server, sql))
+    connection.close()
+    until(lambda: not is_running(server, sql))
+    assert server.ask("SELECT 1", "ann").body == b"1\n"
+
+
+def test_progress_is_told_in_headers(server: Server) -> None:
+    """With send_progress_in_http_headers a long query's counts come along, and the summary has the final ones."""
+    answer = server.ask(
+        "SELECT count() FROM numbers(300000000) WHERE NOT ignore(sipHash64(number))",
+        "admin",
+        send_progress_in_http_headers="1",
+        http_headers_progress_interval_ms="10",
+    )
+    progress = {name: int(count) for name, count in json.loads(answer.headers["X-ClickHouse-Progress"]).items()}
+    assert 0 < progress["read_rows"] <= answer.summary["read_rows"] == 300_000_000
+    assert progress["elapsed_ns"] > 0
+
+
+@pytest.mark.parametrize("output_format", ["JSON", "ArrowStream", "Parquet", "RowBinaryWithNamesAndTypes", "XML"])
+def test_large_results_of_any_format_are_not_held(server: Server, output_format: str) -> None:
+    """A result of a hundred megabytes and more leaves the server's memory where it was."""
+    resident = resident_bytes(server)
+    sql = "SELECT number, toString(sipHash128(number)) AS s FROM numbers(4000000)"
+    settings = {"max_threads": "1", "output_format_parquet_row_group_size": "50000"}
+    answer = server.ask(f"{sql} FORMAT {output_format}", "admin", **settings)
+    assert len(answer.body) > 60_000_000
+    assert "X-ClickHouse-Exception-Tag" in answer.headers
+    assert resident_bytes(server) - resident < 60_000_000
+
+
+def test_the_end_is_waited_for_if_that_is_asked(server: Server) -> None:
+    """With wait_end_of_query an error late in a large result is a status, not a mark in its middle."""
+    sql = "SELECT number, throwIf(number = 450000) FROM numbers(500000) SETTINGS max_threads = 1"
+    with pytest.raises(http.client.IncompleteRead):
+        server.ask(sql, "admin")
+    answer = server.ask(sql, "admin", wait_end_of_query="1")
+    assert (answer.status, answer.code) == (500, 395)
+
+
+def resident_bytes(server: Server) -> int:
+    """The server's memory in use."""
+    with open(f"/proc/{server.process.pid}/statm") as file:  # noqa: PTH123 -- no file of the test's
+        return int(file.read().split()[1]) * 4096
