@@ -23,6 +23,7 @@ from exporters.clickhouse.settings import Login
 from gateway.authentication import Authenticator
 from gateway.components import create_processor, read_components
 from gateway.dead_letters import DeadLetters
+from gateway.disk_watch import DiskWatch
 from gateway.export_loop import Backoff, ExportLoop
 from gateway.operations import Operations
 from gateway.pipeline import Pipeline, PipelineLimits
@@ -201,9 +202,18 @@ class Service:
                 max_server_memory_usage=own.memory,
                 on_restart=lambda _: self._metrics.clickhouse_restarts.inc(),
                 stop_timeout=_CLICKHOUSE_GRACE,
+                restart_delays=(
+                    own.restart.initial_interval.total_seconds(),
+                    own.restart.max_interval.total_seconds(),
+                ),
             )
             await self._clickhouse.start()
             self._stack.push_async_callback(self._clickhouse.stop)
+            watch = DiskWatch(
+                own.directory(directory), own.min_free_disk, self._metrics.clickhouse_disk_free, "embedded ClickHouse"
+            )
+            task = asyncio.create_task(watch.run(), name="disk")
+            self._stack.push_async_callback(_cancel, task)
         migration = asyncio.get_running_loop().run_in_executor(self._exporter_worker, exporter.migrate)
         await asyncio.wait({migration}, timeout=_MIGRATION_PATIENCE)
         try:

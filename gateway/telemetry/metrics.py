@@ -92,6 +92,11 @@ class Metrics:
         self.clickhouse_restarts = self._counter(
             "embedded_clickhouse_restarts", "Times that the embedded ClickHouse died and was started again."
         )
+        self.clickhouse_disk_free = self._gauge(
+            "embedded_clickhouse_disk_free_bytes",
+            "Free bytes on the disk of the embedded ClickHouse. At 0 spans wait in the spool: free space, drop old "
+            "partitions, or move to a server (docs/embedded.md).",
+        )
 
     def expose(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -34,7 +34,10 @@ def main() -> int:
     )
     users = Users([User(DEFAULT_USER, Role.ADMIN)])
     if arguments.users_on_stdin:
-        users = Users.load(_first_line(sys.stdin.fileno()))
+        line = _first_line(sys.stdin.fileno())
+        if not line:
+            return _fail("stdin ended before the line with the users")
+        users = Users.load(line)
     try:
         # Imported here, so that a missing extra is an error like the others.
         server = importlib.import_module("exporters.clickhouse.embedded.server")

@@ -63,6 +63,12 @@ class BlockEncoder:
         return _written(rest) if rest else b""
 
 
+def literal_block(data: bytes) -> bytes:
+    """One LZ4 block with the data as they are, at least 15 bytes: clickhouse-go looks for errors in the raw bytes."""
+    rest = len(data) - 15
+    return _framed(b"\xf0" + b"\xff" * (rest // 255) + bytes([rest % 255]) + data, len(data))
+
+
 class BlockDecoder:
     """Decompresses one request body, fed in pieces that need not be whole blocks; an error ends it."""
 
@@ -141,8 +147,11 @@ def _checksum(data: bytes | memoryview) -> bytes:
 
 
 def _written(data: bytearray) -> bytes:
-    compressed: bytes = lz4.block.compress(data, store_size=False)
-    block = _HEADER.pack(_LZ4, _HEADER.size + len(compressed), len(data)) + compressed
+    return _framed(lz4.block.compress(data, store_size=False), len(data))
+
+
+def _framed(compressed: bytes, plain_size: int) -> bytes:
+    block = _HEADER.pack(_LZ4, _HEADER.size + len(compressed), plain_size) + compressed
     return _checksum(block) + block
 
 

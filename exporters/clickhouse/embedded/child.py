@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_FIRST_DELAY: Final = 0.1
-_LONGEST_DELAY: Final = 10.0
 _RAN_WELL: Final = 60.0  # seconds after which a death is a new one, not the next of a row
 
 log = structlog.get_logger()
@@ -33,8 +31,8 @@ class EmbeddedClickHouse:
 
     Without `users` there is one, `default`, who is an admin without a password. `max_server_memory_usage` is the most
     that queries may use together, in bytes; 0 leaves it to the engine. `on_restart` is called with the number of
-    restarts after each of them, when queries are answered again. `start_timeout` and `stop_timeout` are in seconds;
-    `clock` is monotonic.
+    restarts after each of them, when queries are answered again. `start_timeout`, `stop_timeout` and `restart_delays`,
+    the shortest and the longest, are in seconds; `clock` is monotonic.
     """
 
     def __init__(
@@ -48,6 +46,7 @@ class EmbeddedClickHouse:
         on_restart: Callable[[int], None] | None = None,
         start_timeout: float = 30.0,
         stop_timeout: float = 10.0,
+        restart_delays: tuple[float, float] = (0.1, 10.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path.absolute()
@@ -58,6 +57,7 @@ class EmbeddedClickHouse:
         self._on_restart = on_restart
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
+        self._first_delay, self._longest_delay = restart_delays
         self._clock = clock
         self._child: ChildProcess | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -141,13 +141,13 @@ class EmbeddedClickHouse:
             await asyncio.gather(answering, exiting, return_exceptions=True)
 
     async def _supervise(self, child: ChildProcess) -> None:
-        delay = _FIRST_DELAY
+        delay = self._first_delay
         while True:
             started = self._clock()
             status = await child.wait()
             self._child = None
             if self._clock() - started >= _RAN_WELL:
-                delay = _FIRST_DELAY
+                delay = self._first_delay
             log.error("clickhouse_died", how=_exit(status), last_words=child.said, restart_in=delay)
             child, delay = await self._relaunch(delay)
             self._restarts += 1
@@ -162,7 +162,7 @@ class EmbeddedClickHouse:
         """Try until a child answers; with it comes the delay of the next attempt."""
         while True:
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, self._longest_delay)
             try:
                 return await self._launch(), delay
             except EmbeddedError as error:

@@ -6,8 +6,9 @@ The pipe is the backpressure: a client that reads slowly keeps the engine waitin
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Final
+
+from exporters.clickhouse.embedded.pipe import Pipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from exporters.clickhouse.embedded.connections import Connections, Prepared
     from exporters.clickhouse.embedded.query import Progress, Query, Result
 
-_PIECE: Final = 1 << 18
 _AGAIN: Final = 0.2  # seconds until a query that does not end is killed again: it may not have begun before
 
 
@@ -28,22 +28,15 @@ class Execution:
         self._query = query
         self._pool = pool
         self._controller = controller
+        self._pipe = Pipe()
         self._preparing: Future[Prepared] | None = None
-        self._running: asyncio.Future[Result] | None = None
-        self._read_end, self._write_end = os.pipe()
-        self._pipe: asyncio.ReadTransport | None = None
-        self._reader = asyncio.StreamReader(limit=_PIECE)
         self._prepared: Prepared | None = None
+        self._running: asyncio.Future[Result] | None = None
 
     async def start(self) -> None:
         """Check the query and begin to run it; raises ClickHouseError."""
-        self._preparing = self._pool.submit(self._connections.prepare, self._query, f"/dev/fd/{self._write_end}")
+        self._preparing = self._pool.submit(self._connections.prepare, self._query, self._pipe.path)
         prepared = self._prepared = await asyncio.shield(asyncio.wrap_future(self._preparing))
-        if prepared.is_piped:
-            read_end, self._read_end = os.fdopen(self._read_end, "rb", 0), -1
-            self._pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(self._reader), read_end
-            )
         self._running = asyncio.get_running_loop().run_in_executor(self._pool, self._run, prepared)
 
     @property
@@ -63,8 +56,8 @@ class Execution:
 
     async def pieces(self) -> AsyncGenerator[bytes]:
         """The result as it is made; raises ClickHouseError at its end if the query failed."""
-        if self._pipe is not None:
-            while piece := await self._reader.read(_PIECE):
+        if self._prepared is not None and self._prepared.is_piped:
+            while piece := await self._pipe.read():
                 yield piece
         data = (await self.result()).data
         if data:
@@ -80,14 +73,9 @@ class Execution:
         if self._preparing is not None and not self._preparing.cancel() and self._prepared is None:
             await asyncio.wait({preparing := asyncio.wrap_future(self._preparing)})
             self._prepared = preparing.result() if preparing.exception() is None else None
-        if self._pipe is not None:
-            self._pipe.close()
         if self._running is not None:
             await self._stop(self._running)
-        if self._read_end >= 0:
-            os.close(self._read_end)
-        if self._write_end >= 0:
-            os.close(self._write_end)
+        self._pipe.close()
         if self._prepared is not None:
             await asyncio.wrap_future(self._pool.submit(self._prepared.close))
 
@@ -95,6 +83,7 @@ class Execution:
         # What only reads is killed. What writes is let finish: whoever sent it may have gone, but sent it whole.
         while not running.done():
             if self._prepared is not None and self._prepared.reads_only:
+                self._pipe.close_reading()
                 await asyncio.wrap_future(self._controller.submit(self._connections.stop, self._query.label))
             await asyncio.wait({running}, timeout=_AGAIN)
         running.exception()  # told already, or of no more interest to anybody
@@ -103,6 +92,4 @@ class Execution:
         try:
             return prepared.run()
         finally:
-            # The engine has closed its own descriptor; with this one the pipe ends.
-            write_end, self._write_end = self._write_end, -1
-            os.close(write_end)
+            self._pipe.end()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import hdrs, web
 
+from exporters.clickhouse.embedded import hello
 from exporters.clickhouse.embedded.errors import STD_EXCEPTION, ClickHouseError
 from exporters.clickhouse.embedded.request import Options, new_source, read_query
 from exporters.clickhouse.embedded.response import TEXT, Responder
@@ -82,5 +83,6 @@ class _Handlers:
                 query = await read_query(
                     request, options, source, user=user, query_id=query_id, session=admission.session
                 )
-                execution = await admission.run(query)
-                return await responder.answer(execution)
+                if query.statement.text.strip() == hello.SQL and query.default_format == "Native":
+                    return responder.hello(options.values.get("client_protocol_version", ""))
+                return await responder.answer(await admission.run(query))

@@ -54,7 +54,9 @@ class ChildProcess:
             start_new_session=True,
         )
         if process.stdin is not None:
-            process.stdin.write(users.dump().encode() + b"\n")
+            # A child that has already ended has closed it; its end is what the caller waits for.
+            with contextlib.suppress(RuntimeError, ConnectionError):
+                process.stdin.write(users.dump().encode() + b"\n")
         return cls(process)
 
     @property

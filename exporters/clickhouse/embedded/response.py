@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from exporters.clickhouse.embedded.blocks import BlockEncoder
+from exporters.clickhouse.embedded import hello
+from exporters.clickhouse.embedded.blocks import BlockEncoder, literal_block
 from exporters.clickhouse.embedded.compression import choose_encoding, new_encoder
 from exporters.clickhouse.embedded.errors import ClickHouseError
 from exporters.clickhouse.embedded.query import Progress
@@ -55,13 +56,29 @@ class Responder:
         )
 
     def error(self, error: ClickHouseError) -> web.Response:
-        """The response that tells of an error; never compressed, so that any client can show it."""
+        """The response that tells of an error; not compressed, so that any client can show it.
+
+        With compress=1 it is a block, as ClickHouse's server has it: clients then read nothing else.
+        """
         self._headers[hdrs.CONTENT_TYPE] = TEXT
         self._headers.popall(hdrs.CONTENT_ENCODING, None)
         self._headers["X-ClickHouse-Exception-Code"] = str(error.code)
         if error.status == 401:
             self._headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="ClickHouse server HTTP API"'
-        return web.Response(status=error.status, text=error.text(self._facts.version) + "\n", headers=self._headers)
+        body = (error.text(self._facts.version) + "\n").encode()
+        if self._in_blocks:
+            body = literal_block(body)
+        return web.Response(status=error.status, body=body, headers=self._headers)
+
+    def hello(self, client_protocol_version: str) -> web.Response:
+        """The response to the first query of clickhouse-go."""
+        self._headers["X-ClickHouse-Format"] = "Native"
+        self._headers[hdrs.CONTENT_TYPE] = self._facts.content_types["native"]
+        body = hello.answer(socket.gethostname(), self._facts.version, self._facts.timezone, client_protocol_version)
+        if self._is_encoded:
+            encoder = self._new_encoder()
+            body = encoder.compress(body) + encoder.flush()
+        return web.Response(body=body, headers=self._headers)
 
     async def answer(self, execution: Execution) -> web.StreamResponse:
         """Send a result as it is made; a short one whole. Raises ClickHouseError while nothing is sent yet."""
@@ -127,7 +144,10 @@ class Responder:
                 await response.write(await asyncio.to_thread(encoder.compress, piece))
         except ClickHouseError as error:
             message = _tagged(error.text(self._facts.version), tag)
-            await response.write(encoder.compress(message) + encoder.flush())
+            if self._in_blocks:
+                await response.write(encoder.flush() + literal_block(message))
+            else:
+                await response.write(encoder.compress(message) + encoder.flush())
             if self._request.transport is not None:
                 self._request.transport.close()
             return response

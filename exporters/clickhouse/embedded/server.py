@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -53,6 +54,7 @@ async def serve(
         async with directory_lock(path, lock_timeout):
             engine = Engine(path, max_server_memory_usage)
             # After the engine, which sets signal handlers of its own.
+            _die_of_faults()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, ended.set)
             if with_stdin:
@@ -94,6 +96,13 @@ def _require_passwords(host: str, users: Users) -> None:
             f"on {host} others can reach the embedded ClickHouse, so every user needs a password: "
             f"give one to {', '.join(users.without_password)}, or listen on 127.0.0.1"
         )
+
+
+def _die_of_faults() -> None:
+    """End at once where the engine crashes: its own handlers can hang, and then nobody would start a new one."""
+    for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
+        signal.signal(number, signal.SIG_DFL)
+    faulthandler.enable()  # it tells which thread it was, and then leaves the rest to the default
 
 
 def _give_way() -> None:

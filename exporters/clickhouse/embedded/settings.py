@@ -65,17 +65,27 @@ class UserSettings(Model):
         return User(name, self.role, digest, limits)
 
 
+class RestartSettings(Model):
+    """How long to wait before the child is started again after it died; longer each time, until it runs for a while."""
+
+    initial_interval: Duration = timedelta(milliseconds=100)
+    max_interval: Duration = timedelta(seconds=10)
+
+
 class EmbeddedSettings(Model):
     """The embedded ClickHouse.
 
     Its data is in `path`, if that is empty in `clickhouse` in the data directory. All queries together may use
-    `max_server_memory_usage`, half of the machine's memory if that is 0. There is always a user `default`, who reads
-    without a password unless the settings say otherwise.
+    `max_server_memory_usage`, half of the machine's memory if that is 0. With less than `min_free_disk` free on its
+    disk the operator is warned. There is always a user `default`, who reads without a password unless the settings say
+    otherwise.
     """
 
     endpoint: Endpoint = Endpoint("127.0.0.1", 8123)
     path: str = ""
     max_server_memory_usage: ByteSize = 0
+    min_free_disk: ByteSize = _GIB
+    restart: RestartSettings = RestartSettings()
     users: Annotated[
         dict[Annotated[str, AfterValidator(_check_user_name)], UserSettings], BeforeValidator(_empty_as_map)
     ] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from clickhouse_cityhash.cityhash import CityHash128
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.clickhouse.embedded.blocks import BlockDecoder, BlockEncoder
+from exporters.clickhouse.embedded.blocks import BlockDecoder, BlockEncoder, literal_block
 from exporters.clickhouse.embedded.errors import ClickHouseError
 
 if sys.version_info >= (3, 14):
@@ -341,3 +341,14 @@ def test_random_bytes_raise_no_other_exception(pieces: list[bytes]) -> None:
         return
     with pytest.raises(ClickHouseError):
         read(*pieces)
+
+
+@pytest.mark.parametrize("size", [15, 16, 269, 270, 271, 70_000])
+def test_a_literal_block_shows_its_text(size: int) -> None:
+    """A literal block holds the text as it is, for clients that search for it, and is a block like any other."""
+    text = bytes(number % 251 for number in range(size))
+    block = literal_block(text)
+    assert text in block
+    decoder = BlockDecoder()
+    assert decoder.feed(block) == text
+    decoder.finish()

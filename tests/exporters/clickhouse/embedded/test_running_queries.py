@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporters.clickhouse.embedded.blocks import BlockDecoder, BlockEncoder
 from tests.exporters.clickhouse.embedded.server import Answer, until
 
 if TYPE_CHECKING:
@@ -120,6 +121,41 @@ def test_the_end_is_waited_for_if_that_is_asked(server: Server) -> None:
         server.ask(sql, "admin")
     answer = server.ask(sql, "admin", wait_end_of_query="1")
     assert (answer.status, answer.code) == (500, 395)
+
+
+def test_errors_are_blocks_where_the_client_reads_blocks(server: Server) -> None:
+    """With compress=1, results, errors and errors late in a result all come in ClickHouse's own blocks."""
+
+    def plain(body: bytes) -> bytes:
+        decoder = BlockDecoder()
+        data = decoder.feed(body)
+        decoder.finish()
+        return data
+
+    assert plain(server.ask("SELECT 1", "ann", compress="1").body) == b"1\n"
+    assert plain(server.ask("SELECT", "ann", compress="1").body).startswith(b"Code: 62. DB::Exception: ")
+    late = "SELECT number, throwIf(number = 450000) FROM numbers(500000) SETTINGS max_threads = 1"
+    with pytest.raises(http.client.IncompleteRead) as broken_off:
+        server.ask(late, "admin", compress="1")
+    received = b"".join([broken_off.value.partial])
+    assert b"__exception__\r\n" in received
+    assert b"Code: 395. DB::Exception: " in received
+
+
+def test_a_request_may_come_in_blocks(server: Server) -> None:
+    """With decompress=1 a body of ClickHouse's blocks is read as what is in them."""
+    encoder = BlockEncoder()
+    body = encoder.compress(b"SELECT 1 + 1") + encoder.flush()
+    assert server.ask(body, decompress="1").body == b"2\n"
+
+
+@pytest.mark.parametrize(("version", "size"), [("54460", 8 + 4), ("52000", 8), ("0", 0), ("", 0)])
+def test_the_hello_of_clickhouse_go_is_answered_in_its_form(server: Server, version: str, size: int) -> None:
+    """Its first query is told revision 0, in the form of the revision it asks for; then it reads the engine's form."""
+    sql = "SELECT displayName(), version(), revision(), timezone()"
+    answer = server.ask(sql, "ann", default_format="Native", client_protocol_version=version)
+    assert answer.body.startswith((b"\x01\x00\x02\xff\xff\xff\xff\x00" if size >= 8 else b"") + b"\x04\x01")
+    assert b"revision()\x06UInt32" + bytes(5 if size == 12 else 4) + b"\x0atimezone()" in answer.body
 
 
 def resident_bytes(server: Server) -> int:
