@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+JAVASCRIPT := $(VENV)/javascript/.installed
 
 .PHONY: run test check clean help
 .DEFAULT_GOAL := help
@@ -29,7 +30,13 @@ check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-test: check
+# ClickHouse's client for Node.js, beside the tests' other clients. Without Node.js its test says so and is skipped.
+$(JAVASCRIPT): $(STAMP) tests/javascript/package.json
+	@mkdir -p $(@D) && cp tests/javascript/package.json $(@D)
+	@if command -v npm >/dev/null; then npm install --prefix $(@D) --no-package-lock --no-audit --no-fund --loglevel=error; fi
+	@touch $@
+
+test: check $(JAVASCRIPT)
 	$(VENV)/bin/pytest
 
 clean:
