@@ -48,6 +48,7 @@ def main() -> int:
                     arguments.host,
                     arguments.port,
                     users,
+                    backups=(arguments.backups or arguments.path.with_name("backups")).resolve(),
                     max_server_memory_usage=arguments.max_server_memory_usage,
                     lock_timeout=arguments.lock_timeout,
                     with_stdin=arguments.exit_with_stdin,
@@ -91,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="exit when stdin ends: so a parent that dies takes this with it"
     )
+    parser.add_argument("--backups", type=Path, help="where BACKUP may write (default: `backups` beside the database)")
     parser.add_argument("--users-on-stdin", action="store_true", help="read the users from the first line of stdin")
     parser.add_argument(
         "--max-server-memory-usage", type=int, default=0, help="bytes of memory for all queries (default: most of it)"

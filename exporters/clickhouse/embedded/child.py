@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+_LATE_TWICE: Final = 2
 _RAN_WELL: Final = 60.0  # seconds after which a death is a new one, not the next of a row
 
 log = structlog.get_logger()
@@ -31,8 +32,9 @@ class EmbeddedClickHouse:
 
     Without `users` there is one, `default`, who is an admin without a password. `max_server_memory_usage` is the most
     that queries may use together, in bytes; 0 leaves it to the engine. `on_restart` is called with the number of
-    restarts after each of them, when queries are answered again. `start_timeout`, `stop_timeout` and `restart_delays`,
-    the shortest and the longest, are in seconds; `clock` is monotonic.
+    restarts after each of them, when queries are answered again. Times are in seconds: `restart_delays` are the
+    shortest and the longest; `watch` says how often the engine is asked for a sign of life and how long that may take,
+    and a child that is late twice in a row is killed. `clock` is monotonic.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class EmbeddedClickHouse:
         start_timeout: float = 30.0,
         stop_timeout: float = 10.0,
         restart_delays: tuple[float, float] = (0.1, 10.0),
+        watch: tuple[float, float] = (5.0, 30.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path.absolute()
@@ -58,6 +61,7 @@ class EmbeddedClickHouse:
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._first_delay, self._longest_delay = restart_delays
+        self._watch_interval, self._watch_timeout = watch
         self._clock = clock
         self._child: ChildProcess | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -144,7 +148,11 @@ class EmbeddedClickHouse:
         delay = self._first_delay
         while True:
             started = self._clock()
-            status = await child.wait()
+            watch = asyncio.create_task(self._watch(child), name="clickhouse-watch")
+            try:
+                status = await child.wait()
+            finally:
+                watch.cancel()
             self._child = None
             if self._clock() - started >= _RAN_WELL:
                 delay = self._first_delay
@@ -157,6 +165,15 @@ class EmbeddedClickHouse:
                     self._on_restart(self._restarts)
                 except Exception:
                     log.exception("clickhouse_on_restart_failed")
+
+    async def _watch(self, child: ChildProcess) -> None:
+        """Kill a child whose engine hangs, so that another one is started."""
+        late = 0
+        while late < _LATE_TWICE:
+            await asyncio.sleep(self._watch_interval)
+            late = 0 if await child.is_alive(self.url, self._watch_timeout) else late + 1
+        log.error("clickhouse_hangs", pid=child.pid, timeout=self._watch_timeout)
+        child.kill()
 
     async def _relaunch(self, delay: float) -> tuple[ChildProcess, float]:
         """Try until a child answers; with it comes the delay of the next attempt."""

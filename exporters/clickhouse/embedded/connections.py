@@ -58,13 +58,14 @@ _NOT_FOR_ENGINE: Final = frozenset({"readonly", LABEL})
 class Connections:
     """Opens connections to the engine on one database directory, which becomes the process's working directory.
 
-    `max_server_memory_usage` is in bytes. Raises ImportError without chdb, OSError where the directory is not writable.
+    `backups` and `max_server_memory_usage`, in bytes, are as `write_configuration` takes them. Raises ImportError
+    without chdb, OSError where the directory is not writable.
     """
 
-    def __init__(self, path: Path, max_server_memory_usage: int) -> None:
+    def __init__(self, path: Path, backups: Path, max_server_memory_usage: int) -> None:
         self._chdb: Any = importlib.import_module("chdb")
         self._errors: tuple[type[Exception], ...] = (self._chdb.ChdbError, RuntimeError, UnicodeDecodeError)
-        write_configuration(path, max_server_memory_usage)
+        write_configuration(path, backups, max_server_memory_usage)
         # chdb takes what follows a question mark for settings, so that a path with one must not be named.
         os.chdir(path)
         self._location = f".?config-file={FILE_NAME}"
@@ -180,12 +181,16 @@ class Connections:
             raise
         return prepared
 
+    def check(self) -> None:
+        """Have the engine answer; for one thread, the same as of `stop` and `progress`."""
+        self._control("SELECT 1")
+
     def stop(self, label: str) -> None:
-        """Kill the query of that label, if it runs; for one thread."""
+        """Kill the query of that label, if it runs."""
         self._control(f"KILL QUERY WHERE Settings['{LABEL}'] = {quoted(label)} ASYNC")
 
     def progress(self, label: str) -> Progress | None:
-        """The counts so far of the query of that label, None if it does not run; for the same thread."""
+        """The counts so far of the query of that label, None if it does not run."""
         columns = "read_rows, read_bytes, written_rows, written_bytes, total_rows_approx, elapsed, memory_usage"
         process = f"FROM system.processes WHERE Settings['{LABEL}'] = {quoted(label)}"
         text = self._control(f"SELECT {columns} {process}")

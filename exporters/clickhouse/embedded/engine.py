@@ -55,8 +55,8 @@ class Engine:
     Raises ImportError without chdb, and ClickHouseError or OSError where the directory does not open.
     """
 
-    def __init__(self, path: Path, max_server_memory_usage: int) -> None:
-        self._connections = Connections(path, max_server_memory_usage)
+    def __init__(self, path: Path, backups: Path, max_server_memory_usage: int) -> None:
+        self._connections = Connections(path, backups, max_server_memory_usage)
         self.facts = _facts(self._connections)
         self._readers = ThreadPoolExecutor(_READERS, "clickhouse-read")
         self._writers = ThreadPoolExecutor(_WRITERS, "clickhouse-write")
@@ -105,6 +105,10 @@ class Engine:
         """A query to be started, on the threads of its kind."""
         writes = query.user.role is Role.WRITER or query.statement.input_format is not None
         return Execution(self._connections, query, self._writers if writes else self._readers, self._controller)
+
+    async def check(self) -> None:
+        """Come back once the engine has answered; raises ClickHouseError."""
+        await asyncio.wrap_future(self._controller.submit(self._connections.check))
 
     def close(self) -> None:
         """Close the engine; the caller sees to it that no query runs."""

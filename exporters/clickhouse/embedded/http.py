@@ -32,8 +32,8 @@ def create_app(engine: Engine, users: Users) -> web.Application:
     """The application that answers for an engine."""
     handlers = _Handlers(engine, users)
     app = web.Application(client_max_size=_FORM_LIMIT)
-    for path in ("/ping", "/replicas_status"):
-        app.router.add_get(path, handlers.ping)
+    app.router.add_get("/ping", handlers.ping)
+    app.router.add_get("/replicas_status", handlers.replicas_status)
     app.router.add_get("/", handlers.get)
     app.router.add_post("/", handlers.answer)
     app.router.add_route("*", "/{path:.*}", handlers.unknown)
@@ -47,6 +47,11 @@ class _Handlers:
 
     async def ping(self, _: web.Request) -> web.Response:
         return web.Response(text=_HELLO, headers={hdrs.CONTENT_TYPE: TEXT})
+
+    async def replicas_status(self, request: web.Request) -> web.Response:
+        """As of a server without replicas: whether the engine, and not only this process, answers."""
+        await self._engine.check()
+        return await self.ping(request)
 
     async def unknown(self, request: web.Request) -> web.Response:
         text = _NO_HANDLER.format(path=request.path)

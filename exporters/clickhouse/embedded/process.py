@@ -80,6 +80,22 @@ class ChildProcess:
                             return
                 await asyncio.sleep(_INTERVAL)
 
+    async def is_alive(self, url: str, timeout: float) -> bool:  # noqa: ASYNC109 -- lateness is an answer here
+        """Whether the engine in the child answers within `timeout` seconds."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session,
+                session.get(f"{url}/replicas_status") as response,
+            ):
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def kill(self) -> None:
+        """End the child at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def end(self, timeout: float) -> None:  # noqa: ASYNC109 -- what follows is SIGKILL, not TimeoutError
         """Let the child finish within `timeout` seconds, or kill it."""
         with contextlib.suppress(ProcessLookupError):
@@ -89,7 +105,7 @@ class ChildProcess:
                 await self.wait()
         except TimeoutError:
             log.warning("clickhouse_killed", pid=self.pid, timeout=timeout)
-            self._process.kill()
+            self.kill()
             await self.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()

@@ -7,6 +7,7 @@ it runs anything of a client's, and `rules.py` lets no client change it.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
 
 from exporters.clickhouse.embedded.users import Role
 
@@ -23,10 +24,11 @@ _GRANTS: Final = {
 }
 
 
-def write_configuration(directory: Path, max_server_memory_usage: int) -> None:
+def write_configuration(directory: Path, backups: Path, max_server_memory_usage: int) -> None:
     """Write the engine's configuration file into its database directory; raises OSError.
 
-    `max_server_memory_usage` is in bytes. Everything is in one file, which is its own `users_config`.
+    `backups` is where BACKUP may write and RESTORE read; `max_server_memory_usage` is in bytes. Everything is in one
+    file, which is its own `users_config`.
     """
     roles = "".join(f"<{role}><grants><query>{grant}</query></grants></{role}>" for role, grant in _GRANTS.items())
     granted = "".join(f"<query>GRANT {role}</query>" for role in _GRANTS)
@@ -34,6 +36,7 @@ def write_configuration(directory: Path, max_server_memory_usage: int) -> None:
         f"""<clickhouse>
     <!-- Written at every start; changes here are lost. -->
     <max_server_memory_usage>{max_server_memory_usage}</max_server_memory_usage>
+    <backups><allowed_path>{escape(str(backups))}</allowed_path></backups>
     <users_config>{FILE_NAME}</users_config>
     <profiles><default/></profiles>
     <quotas><default/></quotas>

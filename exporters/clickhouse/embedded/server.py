@@ -38,6 +38,7 @@ async def serve(
     port: int,
     users: Users,
     *,
+    backups: Path,
     max_server_memory_usage: int,
     lock_timeout: float,
     with_stdin: bool,
@@ -52,7 +53,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     try:
         async with directory_lock(path, lock_timeout):
-            engine = Engine(path, max_server_memory_usage)
+            engine = Engine(path, backups, max_server_memory_usage)
             # After the engine, which sets signal handlers of its own.
             _die_of_faults()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -187,3 +187,31 @@ async def test_the_working_directory_does_not_matter(
     await clickhouse.start()
     assert await ask(clickhouse, "SELECT 1") == "1\n"
     await clickhouse.stop()
+
+
+async def test_a_child_that_hangs_is_killed_and_started_again(
+    tmp_path: Path, free_port: Callable[[], int], restarted: asyncio.Queue[int]
+) -> None:
+    """A child that gives no sign of life twice in a row is replaced by one that answers."""
+    clickhouse = EmbeddedClickHouse(
+        tmp_path / "data", port=free_port(), on_restart=restarted.put_nowait, watch=(0.05, 1.0)
+    )
+    await clickhouse.start()
+    try:
+        hanging = clickhouse.pid
+        assert hanging is not None
+        os.kill(hanging, signal.SIGSTOP)
+        async with asyncio.timeout(SECONDS):
+            assert await restarted.get() == 1
+        assert await ask(clickhouse, "SELECT 1") == "1\n"
+    finally:
+        await clickhouse.stop()
+
+
+async def test_a_child_that_crashes_ends_at_once(clickhouse: EmbeddedClickHouse, restarted: asyncio.Queue[int]) -> None:
+    """A fault in the engine's process ends it, so that it is started again without waiting for the watch."""
+    assert clickhouse.pid is not None
+    os.kill(clickhouse.pid, signal.SIGABRT)
+    async with asyncio.timeout(SECONDS):
+        assert await restarted.get() == 1
+    assert await ask(clickhouse, "SELECT 1") == "1\n"
