@@ -61,7 +61,13 @@ def test_the_shipped_default_is_valid() -> None:
         }
     }
     assert settings.exporters[CLICKHOUSE] == {
-        "embedded": {"path": "", "endpoint": "127.0.0.1:8123"},
+        "embedded": {
+            "path": "",
+            "endpoint": "127.0.0.1:8123",
+            "max_server_memory_usage": 0,
+            "min_free_disk": "1GiB",
+            "users": {"default": {"password": ""}},
+        },
         "database": "tollgate",
     }
 
