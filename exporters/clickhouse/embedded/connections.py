@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 import shutil
+import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from exporters.clickhouse.embedded.grammar import Parsed
 
 _INSERTS: Final = "tollgate-inserts"
+_TEMPORARY: Final = "tollgate-tmp"
 _COPY_CHUNK: Final = 1 << 20
 _LONGEST_QUERY: Final = 64 << 20  # of what the parser is given, where a query stands in hex
 
@@ -51,6 +53,12 @@ _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_function
 # chdb takes these for Python objects, not for formats of ClickHouse.
 _NOT_FORMATS: Final = frozenset({"arrowtable", "dataframe", "datastore"})
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Data of VALUES would otherwise be expressions, which no parser of ours sees.
+_NO_EXPRESSIONS: Final = {
+    "input_format_values_interpret_expressions": "0",
+    "input_format_values_deduce_templates_of_expressions": "0",
+}
+_OF_FILE: Final = re.compile(r"\(in file/uri [^)]*\)")
 # Of the HTTP layer, and no settings of the engine's, or of no use to it.
 _NOT_FOR_ENGINE: Final = frozenset({"readonly", LABEL})
 
@@ -63,16 +71,17 @@ class Connections:
     """
 
     def __init__(self, path: Path, backups: Path, max_server_memory_usage: int) -> None:
+        # Whatever else waits in a file waits beside the database: no other directory is open to this process. The
+        # engine looks for it when it is imported.
+        tempfile.tempdir = os.environ["TMPDIR"] = str(_emptied(path / _TEMPORARY))
         self._chdb: Any = importlib.import_module("chdb")
         self._errors: tuple[type[Exception], ...] = (self._chdb.ChdbError, RuntimeError, UnicodeDecodeError)
         write_configuration(path, backups, max_server_memory_usage)
         # chdb takes what follows a question mark for settings, so that a path with one must not be named.
         os.chdir(path)
         self._location = f".?config-file={FILE_NAME}"
-        self._inserts = path / _INSERTS
         # What an earlier child left behind was cut off, and its sender has been told so.
-        shutil.rmtree(self._inserts, ignore_errors=True)
-        self._inserts.mkdir(parents=True)
+        self._inserts = _emptied(path / _INSERTS)
         # The engine shuts down with its last connection; this one keeps it up between requests.
         self._keeper = self.open()
         self._rules = Rules(
@@ -258,6 +267,8 @@ class Prepared:
         database = query.database or (session.database if session is not None else "") or "default"
         connection.query(_bytes(f"USE {quoted(database, '`')}"))
         settings = _SERVER_DEFAULTS | {name: str(value) for name, value in query.user.limits.settings().items()}
+        if query.user.role is not Role.ADMIN:
+            settings |= _NO_EXPRESSIONS
         settings |= session.settings if session is not None else {}
         settings |= query.settings
         if query.user.role is Role.READER:
@@ -280,7 +291,7 @@ class Prepared:
             if error.code == ACCESS_DENIED.code and _AS_FILE in str(error) and self._query.user.role is not Role.ADMIN:
                 # In its database `default` the engine looks for a table that it has not among the files.
                 raise ClickHouseError(UNKNOWN_TABLE, _NO_TABLE) from error
-            raise
+            raise error.reworded(lambda message: _OF_FILE.sub("(in the request's data)", message)) from error
 
     def _run(self) -> Result:
         with self._connections.clickhouse_errors():
@@ -316,8 +327,8 @@ class Prepared:
                 session.settings.pop(name, None)
                 if value:
                     session.settings[name] = value
-        if self._parsed.kind == USE and self._parsed.tree is not None:
-            session.database = self._parsed.tree["database"]["name"]
+        if self._parsed.kind == USE:
+            session.database = self._connection.query("SELECT currentDatabase()", "TSVRaw").bytes().decode().strip()
 
     def _kill(self) -> bytes:
         def run(sql: bytes, output_format: str) -> bytes:
@@ -332,6 +343,12 @@ class Prepared:
             finally:
                 with_all_rights.close()
         return kill.report(self._parsed.tree or {}, found, self.output_format, run)
+
+
+def _emptied(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
 
 
 def _progress(result: Any) -> Progress:

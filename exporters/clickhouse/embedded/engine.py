@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from exporters.clickhouse.embedded.users import User
 
 _READERS: Final = 16
+_ADMINS: Final = 4  # of their own, with KILL QUERY, so that one can act however many readers there are
 _WRITERS: Final = 8  # of their own, so that slow reads never keep the exporter's inserts waiting
 _SWEEP: Final = 1.0  # seconds between looks for sessions whose time is over
 
@@ -60,6 +61,7 @@ class Engine:
         self.facts = _facts(self._connections)
         self._readers = ThreadPoolExecutor(_READERS, "clickhouse-read")
         self._writers = ThreadPoolExecutor(_WRITERS, "clickhouse-write")
+        self._admins = ThreadPoolExecutor(_ADMINS, "clickhouse-admin")
         self._controller = ThreadPoolExecutor(1, "clickhouse-control")
         self._sessions = Sessions(time.monotonic)
         self._running: Counter[str] = Counter()
@@ -103,8 +105,13 @@ class Engine:
 
     def execution(self, query: Query) -> Execution:
         """A query to be started, on the threads of its kind."""
-        writes = query.user.role is Role.WRITER or query.statement.input_format is not None
-        return Execution(self._connections, query, self._writers if writes else self._readers, self._controller)
+        if query.user.role is Role.WRITER or query.statement.input_format is not None:
+            pool = self._writers
+        elif query.user.role is Role.ADMIN or query.statement.is_kill:
+            pool = self._admins
+        else:
+            pool = self._readers
+        return Execution(self._connections, query, pool, self._controller)
 
     async def check(self) -> None:
         """Come back once the engine has answered; raises ClickHouseError."""
@@ -114,7 +121,7 @@ class Engine:
         """Close the engine; the caller sees to it that no query runs."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for pool in (self._readers, self._writers, self._controller):
+        for pool in (self._readers, self._writers, self._admins, self._controller):
             pool.shutdown()
         self._connections.close()
 

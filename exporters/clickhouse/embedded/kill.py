@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
     Run = Callable[[bytes, str], bytes]
 
+_MINE: Final = f"Settings['{LABEL}'] != getSetting('{LABEL}')"
+_QUERY_ID: Final = f"JSONExtractString(Settings['{LABEL}'], 'query_id')"
+_USER: Final = f"JSONExtractString(Settings['{LABEL}'], 'user')"
 _PROCESSES: Final = f"""
-SELECT engine_id, query_id, user, query
+SELECT engine_id
 FROM (
-    SELECT
-        query_id AS engine_id,
-        * REPLACE (
-            JSONExtractString(Settings['{LABEL}'], 'query_id') AS query_id,
-            JSONExtractString(Settings['{LABEL}'], 'user') AS user
-        )
+    SELECT query_id AS engine_id, * REPLACE ({_QUERY_ID} AS query_id, {_USER} AS user)
     FROM system.processes
-    WHERE Settings['{LABEL}'] != getSetting('{LABEL}')
+    WHERE {_MINE}
 )
 WHERE 1
-"""  # noqa: S608 -- a name of ours
+"""  # noqa: S608 -- names of ours
+_OWNERS: Final = f"""
+SELECT p.query_id AS engine_id, {_QUERY_ID} AS query_id, {_USER} AS user, p.query AS query
+FROM system.processes AS p
+WHERE {_MINE}
+"""  # noqa: S608 -- names of ours
 
 
 def find(tree: dict[str, Any], user: User, run: Run) -> list[dict[str, str]]:
@@ -44,8 +47,17 @@ def find(tree: dict[str, Any], user: User, run: Run) -> list[dict[str, str]]:
     select["list_of_selects"]["children"][0]["where"] = tree["where_expression"]
     changed = orjson.dumps(select).hex().encode()
     text = run(b"SELECT formatQueryFromJSON(unhex('" + changed + b"'))", "TSVRaw")
-    rows = [orjson.loads(line) for line in run(text, "JSONEachRow").splitlines()]
-    return [row for row in rows if user.role is Role.ADMIN or row["user"] == user.name]
+    found = {row["engine_id"] for row in _rows(run(text, "JSONEachRow"))}
+    # Whose they are is asked again without the user's WHERE, which could give other columns these names.
+    return [
+        row
+        for row in _rows(run(_OWNERS.encode(), "JSONEachRow"))
+        if row["engine_id"] in found and (user.role is Role.ADMIN or row["user"] == user.name)
+    ]
+
+
+def _rows(lines: bytes) -> list[dict[str, str]]:
+    return [orjson.loads(line) for line in lines.splitlines()]
 
 
 def end(tree: dict[str, Any], found: list[dict[str, str]], run: Callable[[bytes], object]) -> None:

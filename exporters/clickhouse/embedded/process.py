@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import re
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _INTERVAL: Final = 0.02
 _LINE_LIMIT: Final = 1 << 20
+# Of the environment, which may hold secrets that are none of a query's business.
+_PASSED_ON: Final = re.compile(r"PATH|HOME|LANG|TZ|TMPDIR|(LC|LD|DYLD|PYTHON|SSL)_?\w*")
 _LEVELS: Final = logging.getLevelNamesMapping()
 
 log = structlog.get_logger()
@@ -47,6 +51,7 @@ class ChildProcess:
             "-P",  # whatever the working directory holds is not what `-m` must find
             *("-m", module, "--path", str(path), "--host", host, "--port", str(port), "--exit-with-stdin"),
             *("--users-on-stdin", "--max-server-memory-usage", str(memory)),
+            env={name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)},
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,

@@ -82,7 +82,7 @@ class Responder:
 
     async def answer(self, execution: Execution) -> web.StreamResponse:
         """Send a result as it is made; a short one whole. Raises ClickHouseError while nothing is sent yet."""
-        self._headers["X-ClickHouse-Format"] = execution.output_format
+        self._headers["X-ClickHouse-Format"] = _header_value(execution.output_format)
         self._headers[hdrs.CONTENT_TYPE] = self._facts.content_types.get(execution.output_format.lower(), TEXT)
         telling = asyncio.create_task(self._gather_progress(execution)) if self._tells_progress else None
         try:

@@ -14,6 +14,7 @@ from exporters.clickhouse.embedded.errors import (
     INTO_OUTFILE_NOT_ALLOWED,
     READONLY,
     SETTING_CONSTRAINT_VIOLATION,
+    UNKNOWN_QUERY_PARAMETER,
     UNKNOWN_TYPE_OF_QUERY,
     ClickHouseError,
 )
@@ -39,16 +40,18 @@ _EXPLAINED: Final = QUERIES | _WRITES  # EXPLAIN TABLE OVERRIDE, which connects 
 _TEMPORARY: Final = frozenset({"CreateQuery", "DropQuery"})
 _TEMPORARY_ENGINES: Final = frozenset({"memory"})
 
-# Table functions that make rows of their own or read the database; every other one the engine has is refused.
+# Table functions that make rows of their own or read the database; every other one the engine has is refused. Not among
+# them are those that take the structure of a table as text (values, format, null, generateRandom): it may hold a
+# DEFAULT or an ALIAS with any expression, which the parser does not see.
 HARMLESS_TABLE_FUNCTIONS: Final = frozenset(
-    {"format", "generate_series", "generaterandom", "generateseries", "merge", "mergetreeindex", "mergetreeprojection"}
-    | {"null", "numbers", "numbers_mt", "primes", "values", "sqlstandardvalues", "view", "viewexplain"}
-    | {"viewifpermitted", "zeros", "zeros_mt"}
+    {"generate_series", "generateseries", "merge", "mergetreeindex", "mergetreeprojection", "numbers", "numbers_mt"}
+    | {"primes", "sqlstandardvalues", "view", "viewexplain", "viewifpermitted", "zeros", "zeros_mt"}
 )
 # Functions that reach files, the network or what lies outside the database; with the functions that call a model.
 OUTWARD_FUNCTIONS: Final = frozenset(
     {"addresstoline", "addresstolinewithinlines", "addresstosymbol", "catboostevaluate", "demangle", "file"}
-    | {"fuzzquery", "getclienthttpheader", "logtrace", "reversednsquery", "showcertificate"}
+    | {"formatqueryfromjson", "fuzzquery", "getclienthttpheader", "logtrace", "parsequerytojson", "reversednsquery"}
+    | {"showcertificate"}
 )
 OUTWARD_CATEGORIES: Final = ("AI", "Introspection")
 
@@ -56,7 +59,7 @@ OUTWARD_CATEGORIES: Final = ("AI", "Introspection")
 # Never one that is itself a piece of SQL (additional_result_filter, filter, select, …): the parser does not see it.
 _PERMITTED: Final = re.compile(
     r"""
-      (?:input|output)_format_(?!schema$|record_errors_file_path$)\w+
+      (?:input|output)_format_(?!schema$|record_errors_file_path$|values_)\w+
     | format_(?:binary|csv|custom|json|regexp|tsv)_\w+
     | (?:aggregate|asterisk|cast|compile|count_distinct|date_time|describe|distinct|empty_result|enable|group_by)_\w+
     | (?:any_)?join_\w+ | (?:low_cardinality|optimize|partial_merge|prefer|query_cache|query_plan|show|use)_\w+
@@ -77,6 +80,8 @@ _FIXED: Final = re.compile(
     r"dialect|profile|(?:framing_|input_|output_)?format|compression|implicit_\w+|chdb_client_name"
 )
 _STRICTER: Final = {"1", "2"}
+_AGGREGATE: Final = re.compile(r"\w+(?:\([\d., ]*\))?")  # with parameters that are numbers, as in quantile(0.9)
+_SHORTEST: Final = 0.001  # seconds; the engine takes less than a microsecond for none, which is no limit
 
 
 class Rules:
@@ -106,13 +111,20 @@ class Rules:
         if user.role is Role.ADMIN:
             return
         _check_kind(parsed, user)
-        self._check_names(parsed, user)
+        self._check_names(parsed, query)
         _check_settings(brought, user)
 
-    def _check_names(self, parsed: Parsed, user: User) -> None:
+    def _check_names(self, parsed: Parsed, query: Query) -> None:
+        user = query.user
         if parsed.is_opaque:
-            raise _denied(user, "this form of the statement; leave out APPLY and SETTINGS")
-        found = sorted(parsed.functions & self._refused | parsed.identifiers & self._outward)
+            raise _denied(user, "this form of the statement; leave out APPLY, SETTINGS, parameters and arrayReduce")
+        if not all(name is not None and _AGGREGATE.fullmatch(name) for name in parsed.aggregates):
+            raise _denied(user, "an aggregate function by a name that is no plain text")
+        missing = sorted(name for name in parsed.parameters if name not in query.parameters)
+        if missing:
+            raise ClickHouseError(UNKNOWN_QUERY_PARAMETER, f"Substitution `{missing[0]}` is not set")
+        identifiers = parsed.identifiers | {query.parameters[name].lower() for name in parsed.parameters}
+        found = sorted(parsed.functions & self._refused | identifiers & self._outward)
         if found:
             raise _denied(
                 user,
@@ -165,15 +177,17 @@ def _check_settings(brought: Iterable[tuple[str, str]], user: User) -> None:
             raise ClickHouseError(
                 READONLY, f"{user.name}: Cannot modify '{name[:60]}' setting: the role {user.role} does not permit it"
             )
-        if name in limits and not _is_within(value, limits[name]):
+        if name in limits and not _is_within(name, value, limits[name]):
             raise ClickHouseError(
                 SETTING_CONSTRAINT_VIOLATION, f"Setting {name} shouldn't be greater than {limits[name]}"
             )
 
 
-def _is_within(value: str, limit: float) -> bool:
+def _is_within(name: str, value: str, limit: float) -> bool:
+    if name != "max_execution_time":
+        return value.isascii() and value.isdecimal() and 1 <= int(value) <= limit
     try:
-        return 0 < float(value) <= limit
+        return _SHORTEST <= float(value) <= limit
     except ValueError:
         return False
 

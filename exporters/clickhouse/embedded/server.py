@@ -18,6 +18,7 @@ from exporters.clickhouse.embedded.engine import Engine
 from exporters.clickhouse.embedded.errors import StartError
 from exporters.clickhouse.embedded.http import create_app
 from exporters.clickhouse.embedded.lock import LockedError, directory_lock
+from exporters.clickhouse.embedded.sandbox import confine
 from exporters.clickhouse.embedded.users import is_loopback
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     try:
         async with directory_lock(path, lock_timeout):
+            _confine(path, backups)
             engine = Engine(path, backups, max_server_memory_usage)
             # After the engine, which sets signal handlers of its own.
             _die_of_faults()
@@ -97,6 +99,13 @@ def _require_passwords(host: str, users: Users) -> None:
             f"on {host} others can reach the embedded ClickHouse, so every user needs a password: "
             f"give one to {', '.join(users.without_password)}, or listen on 127.0.0.1"
         )
+
+
+def _confine(path: Path, backups: Path) -> None:
+    """Open nothing but these directories, where the system can hold us to it. It counts for threads yet to come."""
+    backups.mkdir(parents=True, exist_ok=True)
+    if not confine([path, backups]):
+        log.warning("this system has no Landlock: only the engine's grants keep queries from files", path=str(path))
 
 
 def _die_of_faults() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT: Final = 60.0
 LONGEST_TIMEOUT: Final = 3600.0
-_MOST: Final = 1000
+_MOST: Final = 200  # of one user
 
 
 @dataclass(slots=True)
@@ -61,10 +61,11 @@ class Sessions:
         if session is None:
             if parameters.get("session_check") in {"1", "true"}:
                 raise ClickHouseError(SESSION_NOT_FOUND, f"Session {name[:60]} not found")
-            if len(self._sessions) >= _MOST:
+            if sum(owner == user for owner, _ in self._sessions) >= _MOST:
                 raise ClickHouseError(
                     TOO_MANY_SIMULTANEOUS_QUERIES,
-                    f"Too many sessions. Maximum: {_MOST}. Close some with close_session=1, or wait until they end",
+                    f"Too many sessions for user {user}. Maximum: {_MOST}. "
+                    "Close some with close_session=1, or wait until they end",
                 )
             session = self._sessions[key] = Session(key, timeout)
         elif session.is_busy:

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from exporters.clickhouse.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, ClickHouseError
+from exporters.clickhouse.embedded.errors import NOT_IMPLEMENTED, QUERY_IS_TOO_LARGE, SYNTAX_ERROR, ClickHouseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What is opened and never closed goes to the end, so that no text is looked through more than once.
 _TOKEN: Final = re.compile(
     rb"""
-      (?P<skip> \s++ | --[^\n]*+ | \#[!\ ][^\n]*+ | /\*.*?\*/ )
-    | (?P<quoted> \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | '(?:[^'\\]|\\.|'')*+'
-                | `(?:[^`\\]|\\.|``)*+` | "(?:[^"\\]|\\.|"")*+" )
+      (?P<skip> \s++ | --[^\n]*+ | \#[!\ ][^\n]*+ | /\*.*?(?:\*/|\Z) )
+    | (?P<quoted> \$(?P<tag>\w*+)\$(?:.*?\$(?P=tag)\$|.*\Z) | '(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)
+                | `(?:[^`\\]|\\.|``)*+(?:`|\\?\Z) | "(?:[^"\\]|\\.|"")*+(?:"|\\?\Z) )
     | (?P<word> [A-Za-z_][A-Za-z0-9_$]*+ )
     | (?P<mark> \d[\w.]*+ | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_MOST_TOKENS: Final = 500_000
 _DATA_START: Final = re.compile(rb"[ \t\f]*\r?\n?")
 _DEPTH: Final = {b"(": 1, b"[": 1, b"{": 1, b")": -1, b"]": -1, b"}": -1}
 
@@ -39,7 +40,7 @@ class Statement:
     `text` is what the engine runs. For an INSERT with data it is the part before SETTINGS, FORMAT or VALUES, `clauses`
     its SETTINGS clause, `input_format` names the format of the data, and `data_start` is its offset in the whole.
     `output_format` is that of a FORMAT clause. `result_clauses` is the offset where clauses on the result stand or may
-    be added, None where no large result is to be expected.
+    be added, None where no large result is to be expected. `is_kill` tells of KILL QUERY.
     """
 
     text: bytes
@@ -48,6 +49,7 @@ class Statement:
     data_start: int = 0
     output_format: str | None = None
     result_clauses: int | None = None
+    is_kill: bool = False
 
     def from_file(self, path: str) -> bytes:
         """An INSERT with data as the statement that reads the data from a file."""
@@ -89,7 +91,9 @@ def parse(text: bytes) -> Statement:
 
 def _tokens(text: bytes) -> Iterator[_Token]:
     depth = 0
-    for found in _TOKEN.finditer(text):
+    for number, found in enumerate(_TOKEN.finditer(text)):
+        if number >= _MOST_TOKENS:
+            raise ClickHouseError(QUERY_IS_TOO_LARGE, f"The query has more than {_MOST_TOKENS} words and signs")
         kind = found.lastgroup or ""
         if kind == "skip":
             continue
@@ -154,23 +158,33 @@ def _refuse_input_function(tokens: Iterator[_Token]) -> None:
 
 
 def _plain(text: bytes, first: _Token | None, tokens: Iterator[_Token]) -> Statement:
-    everything = [*tokens]
-    end = len(text)
-    if everything and everything[-1].upper == b";":
-        end = everything.pop().start
-    for token, behind in pairwise(everything):
-        if token.upper == b";":
-            raise _several(behind)
-    at, output_format = end, None
-    for number, token in enumerate(everything[:-1]):
-        # `format` may be a column's name too. As a clause it is the last one, but for SETTINGS.
-        rest = everything[number + 2 : number + 3]
-        is_last = not rest or rest[0].upper == b"SETTINGS"
-        name = everything[number + 1]
-        if token.upper == b"FORMAT" and token.depth == 0 and name.kind == "word" and is_last:
-            at, output_format = token.start, text[name.start : name.end].decode()
+    end = at = len(text)
+    output_format: str | None = None
+    semicolon = False
+    word_format: _Token | None = None  # FORMAT, until the next token tells whether a name follows
+    is_last = False  # whether nothing but SETTINGS may follow the FORMAT clause that was found
+    for token in tokens:
+        if semicolon:
+            raise _several(token)
+        semicolon = token.upper == b";"
+        if semicolon:
+            end = token.start
+        elif word_format is not None and token.kind == "word":
+            at, output_format = word_format.start, text[token.start : token.end].decode()
+            is_last = False
+        elif output_format is not None and not is_last:
+            is_last = token.upper == b"SETTINGS"
+            if not is_last:
+                output_format = None  # so it was a name, not the clause
+        is_format = token.upper == b"FORMAT" and token.depth == 0 and token.kind == "word"
+        word_format = token if is_format else None
     is_query = first is not None and first.upper in _QUERY_BEGINS
-    return Statement(text, output_format=output_format, result_clauses=at if is_query else None)
+    return Statement(
+        text,
+        output_format=output_format,
+        result_clauses=(end if output_format is None else at) if is_query else None,
+        is_kill=first is not None and first.upper == b"KILL",
+    )
 
 
 def quoted(value: str, quote: str = "'") -> str:
