@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import lz4.frame
 
@@ -19,11 +19,12 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB_LEVEL: Final = 3  # ClickHouse's http_zlib_compression_level
 _ZSTD_LEVEL: Final = 1
+_PIECE: Final = 1 << 20  # of plain data: a few bytes may stand for very many
 
 
 class Encoder(Protocol):
@@ -41,7 +42,50 @@ class _Decoder(Protocol):
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def pieces(self, data: bytes, /) -> Iterator[bytes]: ...
+
+
+class _Bounded:
+    """lz4's and zstd's decoders, which keep what they have not decompressed yet, in pieces of a bounded size."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._decoder.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data or b""
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        yield self._decoder.decompress(data, _PIECE)
+        while not self._decoder.eof and not self._decoder.needs_input:
+            yield self._decoder.decompress(b"", _PIECE)
+
+
+class _BoundedZlib:
+    """zlib's decoder, which gives back what it has not decompressed yet, in pieces of a bounded size."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._decoder = zlib.decompressobj(window_bits)
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while data or not self._decoder.eof:
+            piece = self._decoder.decompress(data, _PIECE)
+            data = self._decoder.unconsumed_tail
+            yield piece
+            if not data and len(piece) < _PIECE:
+                return
 
 
 class _Lz4Encoder:
@@ -70,11 +114,6 @@ class _Plain:
         return b""
 
 
-def _new_lz4_decoder() -> _Decoder:
-    decoder: _Decoder = lz4.frame.LZ4FrameDecompressor()
-    return decoder
-
-
 # In the order of preference: on one machine the cheapest to compute comes first.
 _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
     "lz4": _Lz4Encoder,
@@ -83,10 +122,10 @@ _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
     "deflate": lambda: zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS),
 }
 _DECODERS: Final[dict[str, Callable[[], _Decoder]]] = {
-    "lz4": _new_lz4_decoder,
-    "zstd": zstd.ZstdDecompressor,
-    "gzip": lambda: zlib.decompressobj(_GZIP),
-    "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
+    "lz4": lambda: _Bounded(lz4.frame.LZ4FrameDecompressor()),
+    "zstd": lambda: _Bounded(zstd.ZstdDecompressor()),
+    "gzip": lambda: _BoundedZlib(_GZIP),
+    "deflate": lambda: _BoundedZlib(zlib.MAX_WBITS),
 }
 # lz4 raises plain RuntimeError, zstd EOFError where it is fed past an end.
 _BROKEN: Final = (zlib.error, zstd.ZstdError, RuntimeError, EOFError)
@@ -122,21 +161,20 @@ class BodyDecoder:
         self._decoder = _DECODERS[self._encoding]() if self._encoding else None
         self._fed = False
 
-    def feed(self, data: bytes) -> bytes:
-        """The next piece of plain data; raises ClickHouseError (HTTP 400) where the body is corrupt."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The next plain data, in pieces of a bounded size; raises ClickHouseError (HTTP 400) where it is corrupt."""
         if self._decoder is None:
-            return data
-        out = bytearray()
+            yield data
+            return
         self._fed = self._fed or bool(data)
         try:
             while data:
                 if self._decoder.eof:
                     self._decoder = _DECODERS[self._encoding]()
-                out += self._decoder.decompress(data)
+                yield from self._decoder.pieces(data)
                 data = self._decoder.unused_data if self._decoder.eof else b""
         except _BROKEN as error:
             raise ClickHouseError(INCORRECT_DATA, f"The {self._encoding} request body is corrupt: {error}") from error
-        return bytes(out)
 
     def finish(self) -> None:
         """Check that the body came to its end; raises ClickHouseError (HTTP 400) if it is cut off."""

@@ -5,6 +5,7 @@ https://clickhouse.com/docs/interfaces/http
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -27,6 +28,7 @@ from exporters.clickhouse.embedded.errors import (
 )
 from exporters.clickhouse.embedded.query import Query
 from exporters.clickhouse.embedded.sql import Statement, parse
+from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,12 +97,12 @@ async def read_query(
     # ClickHouse joins the two with a line break.
     source.write(head + b"\n" if head and not head.endswith(b"\n") else head)
     if request.content_type != "multipart/form-data":
-        await _read_body(request, options, source)
+        await _read_body(request, options, source, user)
     values = options.values
     return Query(
         user=user,
         query_id=query_id,
-        statement=_statement(source),
+        statement=await asyncio.to_thread(_statement, source),  # a long text takes a while
         source=source,
         default_format=(values.get("default_format") or request.headers.get("X-ClickHouse-Format") or "TabSeparated"),
         database=values.get("database") or request.headers.get("X-ClickHouse-Database") or "",
@@ -129,26 +131,38 @@ def _statement(source: IO[bytes]) -> Statement:
         statement = parse(text)
         if statement.input_format is not None:
             return statement
-    text += source.read(_LONGEST_TEXT)
-    if len(text) > _LONGEST_TEXT:
-        raise ClickHouseError(
-            QUERY_IS_TOO_LARGE, f"The query is longer than {_LONGEST_TEXT} bytes and no INSERT with data"
-        )
-    return parse(text)
+    return parse(text + source.read())
 
 
-async def _read_body(request: web.Request, options: Options, source: IO[bytes]) -> None:
+async def _read_body(request: web.Request, options: Options, source: IO[bytes], user: User) -> None:
     decoder = BodyDecoder(request.headers.get("Content-Encoding", ""))
     blocks = BlockDecoder() if options.flag("decompress") else None
+    is_insert = False
     try:
         async for chunk in request.content.iter_any():
-            data = decoder.feed(chunk)
-            source.write(data if blocks is None else blocks.feed(data))
+            for plain in decoder.feed(chunk):
+                source.write(plain if blocks is None else blocks.feed(plain))
+                if source.tell() > _LONGEST_TEXT and not is_insert:
+                    _require_insert(source, user)
+                    is_insert = True
+                await asyncio.sleep(0)  # a little data may decompress to very much
     except (ConnectionError, aiohttp.ClientPayloadError, HttpProcessingError) as error:
         raise ClickHouseError(INCORRECT_DATA, f"The request body is cut off: {error}") from error
     decoder.finish()
     if blocks is not None:
         blocks.finish()
+
+
+def _require_insert(source: IO[bytes], user: User) -> None:
+    """Raise ClickHouseError where so long a body cannot be an INSERT with its data."""
+    end = source.tell()
+    source.seek(0)
+    head = source.read(_HEAD)
+    source.seek(end)
+    with contextlib.suppress(ClickHouseError):  # such a head may end within a string, and so seem wrong
+        if user.role is not Role.READER and parse(head).input_format is not None:
+            return
+    raise ClickHouseError(QUERY_IS_TOO_LARGE, f"The query is longer than {_LONGEST_TEXT} bytes and no INSERT with data")
 
 
 async def _with_form(request: web.Request, options: Options) -> Options:

@@ -14,12 +14,14 @@ from exporters.clickhouse.embedded.errors import NOT_IMPLEMENTED, QUERY_IS_TOO_L
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What is opened and never closed goes to the end, so that no text is looked through more than once.
+# What is opened and never closed goes to the end, so that a text is looked through only once. The engine would look
+# for the end of every such piece anew.
 _TOKEN: Final = re.compile(
     rb"""
-      (?P<skip> \s++ | --[^\n]*+ | \#[!\ ][^\n]*+ | /\*.*?(?:\*/|\Z) )
-    | (?P<quoted> \$(?P<tag>\w*+)\$(?:.*?\$(?P=tag)\$|.*\Z) | '(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)
-                | `(?:[^`\\]|\\.|``)*+(?:`|\\?\Z) | "(?:[^"\\]|\\.|"")*+(?:"|\\?\Z) )
+      (?P<skip> \s++ | --[^\n]*+ | \#[!\ ][^\n]*+ | /\*.*?\*/ )
+    | (?P<quoted> \$(?P<tag>\w*+)\$.*?\$(?P=tag)\$ | '(?:[^'\\]|\\.|'')*+'
+                | `(?:[^`\\]|\\.|``)*+` | "(?:[^"\\]|\\.|"")*+" )
+    | (?P<unclosed> (?: ['"`] | \$\w*+\$ | /\* ) .*\Z )
     | (?P<word> [A-Za-z_][A-Za-z0-9_$]*+ )
     | (?P<mark> \d[\w.]*+ | . )
     """,
@@ -97,6 +99,10 @@ def _tokens(text: bytes) -> Iterator[_Token]:
         kind = found.lastgroup or ""
         if kind == "skip":
             continue
+        if kind == "unclosed":
+            raise ClickHouseError(
+                SYNTAX_ERROR, f"Syntax error: what begins at position {found.start() + 1} is never closed."
+            )
         depth = max(0, depth + _DEPTH.get(found.group(), 0))
         yield _Token(kind, found.group().upper() if kind != "quoted" else b"", found.start(), found.end(), depth)
 
