@@ -57,7 +57,13 @@ done
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Add `schema`."""
-    parser = commands.add_parser("schema", help="move the tables to another ClickHouse")
+    parser = commands.add_parser(
+        "schema",
+        help="move the tables to another ClickHouse",
+        description="What there is to do about Tollgate's tables in ClickHouse.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     move = actions.add_parser(
         "move",
