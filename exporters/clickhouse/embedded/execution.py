@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from concurrent.futures import Executor, Future
 
-    from exporters.clickhouse.embedded.connections import Connections, Prepared
+    from exporters.clickhouse.embedded.connections import Connections
+    from exporters.clickhouse.embedded.prepared import Prepared
     from exporters.clickhouse.embedded.query import Progress, Query, Result
 
 _AGAIN: Final = 0.2  # seconds until a query that does not end is killed again: it may not have begun before
