@@ -1,7 +1,7 @@
 """The export loop: takes sealed segments one after the other, sends their units, and lets go of what is stored.
 
-Nothing is given up: what fails for a passing reason is tried again without end, and what ClickHouse refuses for good
-goes to the dead-letter directory.
+Nothing is given up: what fails for a passing reason is tried again without end, and rows that ClickHouse refuses for
+good go to the dead-letter directory.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,17 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from gateway.bisection import insert_all_but_bad
 from gateway.spool.cut import Placement, Unit, load_or_cut, token
 from gateway.spool.segment import DamagedSegmentError, Segment, read_segment
-from otlp.errors import PermanentError, RetryableError
+from otlp.errors import RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
     from pathlib import Path
 
+    from gateway.bisection import Refused
     from gateway.dead_letters import DeadLetters
     from gateway.pipeline import Pipeline
+    from gateway.spool.room import Room
     from gateway.spool.spool import Spool
     from gateway.telemetry.metrics import Metrics
     from otlp.types import Int64Column
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _IDLE = 0.05
-_EXPIRE_EVERY = 30.0
+_EXPIRE_EVERY = 5.0
+_LOOK_EVERY = 0.5
 
 
 class Exporter(Protocol):
@@ -75,20 +80,22 @@ class ExportLoop:
         dead_letters: DeadLetters,
         metrics: Metrics,
         *,
+        room: Room,
         worker: Executor,
         backoff: Backoff,
         max_age: float,
         main_table: str,
     ) -> None:
-        """`worker` is the one thread in which the exporter is called, `main_table` the table whose rows are counted.
+        """`room` is told what waits, `worker` is the one thread in which the exporter is called.
 
-        `max_age` is how old an open segment may grow (seconds).
+        `max_age` is how old an open segment may grow (seconds), `main_table` the table whose rows are counted.
         """
         self._spool = spool
         self._pipeline = pipeline
         self._exporter = exporter
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._room = room
         self._backoff = backoff
         self._max_age = max_age
         self._main_table = main_table
@@ -103,6 +110,7 @@ class ExportLoop:
         self._metrics.in_spool.inc(waiting)
         self._tasks = [
             asyncio.create_task(self._seal_by_age(), name="seal"),
+            asyncio.create_task(self._look_after_spool(), name="spool"),
             asyncio.create_task(self._run(), name="export"),
         ]
 
@@ -121,22 +129,32 @@ class ExportLoop:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function)
 
     async def _seal_by_age(self) -> None:
-        """Seal the open segment once every `max_age`, and look after the spool's directory.
+        """Seal the open segment once every `max_age`.
 
         While others wait it is left to grow: many small segments are many small inserts, and none is stored sooner.
         """
-        expired_at = 0.0
         while not self._stopping.is_set():
             await self._wait(self._max_age)
             try:
                 if self._spool.has_open_segment and not self._spool.sealed():
                     await self._pipeline.in_worker(self._spool.seal)
+            except OSError as error:
+                log.error("a segment cannot be sealed; this is tried again", error=str(error))
+
+    async def _look_after_spool(self) -> None:
+        """See to it that stored segments go and that it is known how much room there is."""
+        expired_at = 0.0
+        while not self._stopping.is_set():
+            try:
                 if time.monotonic() - expired_at > _EXPIRE_EVERY:
                     expired_at = time.monotonic()
                     await self._pipeline.in_worker(self._spool.expire)
-                self._metrics.spool_bytes.set(await self._pipeline.in_worker(self._spool.bytes_waiting))
+                waiting = await self._pipeline.in_worker(self._spool.bytes_waiting)
+                self._room.look(waiting)
+                self._metrics.spool_bytes.set(waiting)
             except OSError as error:
                 log.error("the spool's directory cannot be looked after; this is tried again", error=str(error))
+            await self._wait(_LOOK_EVERY)
 
     async def _run(self) -> None:
         """Export segment after segment; once stopping, until none is left or an attempt fails."""
@@ -221,22 +239,35 @@ class ExportLoop:
         return load_or_cut(path.with_suffix(".cut"), segment.header.segment, placements)
 
     def _insert(self, segment: Segment, unit: Unit, rows: pa.Table) -> None:
+        """Insert a unit; the rows of it that ClickHouse refuses for good go to the dead letters."""
         started = time.perf_counter()
-        counts = _by_destination(rows) if unit.table == self._main_table else {}
-        try:
-            self._exporter.insert(unit.table, rows, token(segment.header.segment, unit))
-        except PermanentError as error:
+        name = segment.header.segment
+        refused = insert_all_but_bad(
+            rows, token(name, unit), lambda part, part_token: self._exporter.insert(unit.table, part, part_token)
+        )
+        for part in refused:
             log.error(
-                "ClickHouse refuses rows for good", segment=segment.header.segment, unit=unit.number, error=str(error)
+                "ClickHouse refuses rows for good; they are in the dead letters",
+                segment=name,
+                unit=unit.number,
+                table=unit.table,
+                rows=part.stop - part.start,
+                error=str(part.error),
             )
-            self._dead_letters.add(segment.header.segment, unit, rows, error)
-            counter = self._metrics.dead_lettered
-        else:
-            self._metrics.exporter_inserts.labels(unit.table).inc()
-            self._metrics.exporter_seconds.observe(time.perf_counter() - started)
-            counter = self._metrics.stored
-        for destination, count in counts.items():
-            counter.labels(destination).inc(count)
+            self._dead_letters.add(name, unit, part, rows.slice(part.start, part.stop - part.start))
+        self._metrics.exporter_inserts.labels(unit.table).inc()
+        self._metrics.exporter_seconds.observe(time.perf_counter() - started)
+        if unit.table == self._main_table:
+            self._count(rows, refused)
+
+    def _count(self, rows: pa.Table, refused: list[Refused]) -> None:
+        """Close the ledger of a unit: each of its rows is stored, or in the dead letters."""
+        dead: Counter[str] = Counter()
+        for part in refused:
+            dead.update(_by_destination(rows.slice(part.start, part.stop - part.start)))
+        for destination, count in _by_destination(rows).items():
+            self._metrics.stored.labels(destination).inc(count - dead[destination])
+            self._metrics.dead_lettered.labels(destination).inc(dead[destination])
             self._metrics.in_spool.dec(count)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from gateway.spool.room import Room
     from gateway.spool.spool import Spool
     from gateway.telemetry.metrics import Metrics
     from otlp.batch import SpanBatch
@@ -88,6 +89,7 @@ class Pipeline:
         context: Context,
         *,
         limits: PipelineLimits,
+        room: Room,
         metrics: Metrics,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -96,6 +98,7 @@ class Pipeline:
         self._spool = spool
         self._context = context
         self._limits = limits
+        self._room = room
         self._metrics = metrics
         self._clock = clock
         self._waiting: list[_Export] = []
@@ -119,15 +122,20 @@ class Pipeline:
 
         RetryableError if they may be sent again later, PermanentError if not.
         """
-        if self._closing:
-            raise RetryableError("Tollgate is shutting down; try again.", delay=1)
-        if self._waiting_bytes + len(body) > self._limits.waiting_size and self._waiting:
-            raise RetryableError("Tollgate is overloaded: too many requests are waiting; try again.", delay=1)
+        self.require_room(len(body))
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Export(Request(destination, self._clock()), body, decode, answer))
         self._waiting_bytes += len(body)
         self._arrived.set()
         return await answer
+
+    def require_room(self, size: int = 0) -> None:
+        """Raise RetryableError if a request of that many bytes cannot be taken now; receivers ask before they read."""
+        if self._closing:
+            raise RetryableError("Tollgate is shutting down; try again.", delay=1)
+        if self._waiting_bytes + size > self._limits.waiting_size and self._waiting:
+            raise RetryableError("Tollgate is overloaded: too many requests are waiting; try again.", delay=1)
+        self._room.require()
 
     async def in_worker(self, function: Callable[[], ResultT]) -> ResultT:
         """Run something in the thread that owns the spool."""
@@ -194,7 +202,7 @@ class Pipeline:
         started = time.perf_counter()
         records, outcomes = self._to_rows(exports)
         try:
-            self._spool.append([record for record in records if record.num_rows])
+            self._room.took(self._spool.append([record for record in records if record.num_rows]))
         except Exception as error:
             # Not only OSError: whatever it is (memory has run out, say), the next batch must be served.
             log.error("the spool cannot be written: senders are told to try again", exc_info=error)

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -30,6 +31,7 @@ from gateway.pipeline import Pipeline, PipelineLimits
 from gateway.ports import bind_all
 from gateway.receivers.otlp_grpc import OtlpGrpcReceiver
 from gateway.receivers.otlp_http import OtlpHttpReceiver
+from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.telemetry.metrics import Metrics
 from otlp.errors import PermanentError, RetryableError
@@ -240,11 +242,22 @@ class Service:
         spool = Spool(
             directory / "spool",
             exporter.schema,
-            SpoolLimits(service.spool.segment_max_size, service.spool.retain_stored.total_seconds()),
+            SpoolLimits(
+                service.spool.segment_max_size,
+                service.spool.retain_stored.total_seconds(),
+                service.spool.max_size,
+            ),
             clock=time.time_ns,
             random_hex=lambda: secrets.token_hex(4),
         )
         self._stack.callback(spool.close)
+        room = Room(
+            service.spool.max_size,
+            service.spool.min_free_disk,
+            free_disk=lambda: shutil.disk_usage(directory).free,
+            is_full=self._metrics.spool_full,
+        )
+        room.look(spool.bytes_waiting())
         pipeline = Pipeline(
             self._processors,
             exporter.encode,
@@ -253,6 +266,7 @@ class Service:
             limits=PipelineLimits(
                 service.batch.max_size, _WAITING_BATCHES * service.batch.max_size, service.batch.linger.total_seconds()
             ),
+            room=room,
             metrics=self._metrics,
         )
         retry = self._exporter_settings.retry_on_failure
@@ -262,6 +276,7 @@ class Service:
             exporter,
             DeadLetters(directory / "dead-letter"),
             self._metrics,
+            room=room,
             worker=self._exporter_worker,
             backoff=Backoff(retry.initial_interval.total_seconds(), retry.max_interval.total_seconds()),
             max_age=service.spool.segment_max_age.total_seconds(),

@@ -57,6 +57,7 @@ class OtlpGrpcReceiver(OtlpReceiver):
             destination = self._authenticator.authenticate(
                 _text(headers.get("authorization")), _text(headers.get("x-api-key"))
             )
+            self._pipeline.require_room()
             body = b""
             async for message in messages:
                 body = message

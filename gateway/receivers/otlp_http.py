@@ -92,6 +92,7 @@ class OtlpHttpReceiver(OtlpReceiver):
                 f"The path names destination {named!r}, but the API key belongs to another one; "
                 "use that destination's key, or leave the name out of the URL."
             )
+        self._pipeline.require_room(request.content_length or 0)
         if headers.get("Expect", "").lower() == "100-continue" and (request.content_length or 0) <= self._limit:
             await request.writer.write(_CONTINUE)
         body = await read_body(request.content, request.content_length, self._limit)

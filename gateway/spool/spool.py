@@ -40,10 +40,11 @@ _CLEAN = "clean"
 
 @dataclass(frozen=True, slots=True)
 class SpoolLimits:
-    """When a segment is sealed (bytes), and how long a stored one is kept (seconds)."""
+    """When a segment is sealed (bytes), and how long stored ones are kept (seconds), while all fit into `max_size`."""
 
     segment_max_size: int
     retain_stored: float
+    max_size: int = 1 << 62
 
 
 class Spool:
@@ -73,13 +74,13 @@ class Spool:
         directory.mkdir(parents=True, exist_ok=True)
         self._recover()
 
-    def append(self, records: list[pa.RecordBatch]) -> None:
-        """Write the records and return once they are on disk; OSError if they may not be.
+    def append(self, records: list[pa.RecordBatch]) -> int:
+        """Write the records and return, once they are on disk, how many bytes that took; OSError if they may not be.
 
         After an error the segment is sealed as it was before, so that the next attempt starts on a fresh file.
         """
         if not records:
-            return
+            return 0
         try:
             if self._file is None:
                 self._start_segment()
@@ -90,12 +91,14 @@ class Spool:
         except OSError:
             self._abandon()
             raise
+        written = size - self._size
         self._size = size
         if self._size >= self._limits.segment_max_size:
             try:
                 self.seal()
             except OSError as error:
                 log.error("a full segment cannot be sealed yet", segment=self._to_seal[-1].stem, error=str(error))
+        return written
 
     @property
     def has_open_segment(self) -> bool:
@@ -126,12 +129,16 @@ class Spool:
         self._move(path, State.DAMAGED)
 
     def expire(self) -> None:
-        """Delete stored segments whose time is up, with what belongs to them."""
+        """Delete stored segments whose time is up, and the oldest where they take the room of those that wait."""
         oldest = self._clock() / 1e9 - self._limits.retain_stored
-        for path in self._directory.glob(f"*.{State.STORED}"):
-            if path.stat().st_mtime < oldest:
+        stored = sorted(self._directory.glob(f"*.{State.STORED}"))
+        sizes = [path.stat().st_size for path in stored]
+        excess = sum(sizes) + self.bytes_waiting() - self._limits.max_size
+        for path, size in zip(stored, sizes, strict=True):
+            if excess > 0 or path.stat().st_mtime < oldest:
                 path.with_suffix(".cut").unlink(missing_ok=True)
                 path.unlink()
+                excess -= size
 
     def bytes_waiting(self) -> int:
         """The size of everything that ClickHouse does not have yet; callable from any thread."""

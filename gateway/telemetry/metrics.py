@@ -64,6 +64,11 @@ class Metrics:
             "spool_spans", "Spans in the spool that ClickHouse has not confirmed yet. Growing: see exporter_failures."
         )
         self.spool_bytes = self._gauge("spool_bytes", "The size of the spool's segments that wait for ClickHouse.")
+        self.spool_full = self._gauge(
+            "spool_full",
+            "Whether senders are told to try again (1) because the spool is at its bound or its disk nearly full. See "
+            "why ClickHouse does not take the spans, or raise service::spool::max_size.",
+        )
         self.damaged_bytes = self._counter(
             "spool_damaged_bytes",
             "Bytes at the ends of segments that could not be read back. After a power loss this is the last, "

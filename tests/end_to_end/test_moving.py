@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.end_to_end.harness import VIEWS, Gateway, request, span, until
+from tests.end_to_end.harness import VIEWS, Gateway, as_admin, request, span, until
 from tests.end_to_end.traffic import START
 
 if TYPE_CHECKING:
@@ -19,18 +18,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 MONTH = 31 * 24 * 3600 * 10**9
 ADMIN = """
-exporters: {clickhouse: {embedded: {users: {boss: {role: admin, password: boss's}}}}}
+exporters: {clickhouse: {embedded: {users: {admin: {role: admin, password: admin's}}}}}
 """
-
-
-def as_boss(gateway: Gateway, sql: str) -> str:
-    """Run a statement as the admin of the settings ADMIN."""
-    asked = urllib.request.Request(f"http://{gateway.clickhouse}/?database=tollgate", sql.encode())
-    asked.add_header("X-ClickHouse-User", "boss")
-    asked.add_header("X-ClickHouse-Key", "boss's")
-    with urllib.request.urlopen(asked) as response:
-        text: str = response.read().decode()
-    return text
 
 
 def fill(gateway: Gateway) -> dict[str, int]:
@@ -56,7 +45,7 @@ def test_the_printed_steps_move_everything(make_gateway: Callable[..., Gateway])
     printed = old.run("schema", "move", "--to", f"http://{server.clickhouse}")
     assert (printed.returncode, printed.stderr) == (0, "")
     old.stop()
-    environment = os.environ | {"CLICKHOUSE_USER": "boss", "CLICKHOUSE_PASSWORD": "boss's"}
+    environment = os.environ | {"CLICKHOUSE_USER": "admin", "CLICKHOUSE_PASSWORD": "admin's"}
     for _ in range(2):
         moved = subprocess.run(
             ["bash", "-c", printed.stdout], env=environment, capture_output=True, text=True, check=False, timeout=120
@@ -71,10 +60,10 @@ def test_a_backup_is_restored(make_gateway: Callable[..., Gateway]) -> None:
     gateway = make_gateway(config=ADMIN)
     counts = fill(gateway.start())
     backup = f"File('{gateway.data / 'backups' / 'monday'}')"
-    assert "BACKUP_CREATED" in as_boss(gateway, f"BACKUP DATABASE tollgate TO {backup}")
-    as_boss(gateway, "TRUNCATE TABLE spans_data")
-    as_boss(gateway, "TRUNCATE TABLE calls_data")
+    assert "BACKUP_CREATED" in as_admin(gateway, f"BACKUP DATABASE tollgate TO {backup}")
+    as_admin(gateway, "TRUNCATE TABLE spans_data")
+    as_admin(gateway, "TRUNCATE TABLE calls_data")
     assert gateway.count("spans") == 0
     restored = "SETTINGS allow_non_empty_tables = true"
-    assert "RESTORED" in as_boss(gateway, f"RESTORE DATABASE tollgate FROM {backup} {restored}")
+    assert "RESTORED" in as_admin(gateway, f"RESTORE DATABASE tollgate FROM {backup} {restored}")
     assert {view: gateway.count(view) for view in VIEWS} == counts

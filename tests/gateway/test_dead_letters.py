@@ -8,6 +8,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
+from gateway.bisection import Refused
 from gateway.dead_letters import DeadLetters
 from gateway.spool.cut import Unit
 from otlp.errors import PermanentError
@@ -23,7 +24,7 @@ ROWS = pa.table(
         "Resource": pa.array([[("a", "b")], [], None], pa.map_(pa.string(), pa.string())),
     }
 )
-ERROR = PermanentError("ClickHouse says: no.\nTwice.", reason="refused", count=3)
+REFUSED = Refused(5, 8, PermanentError("ClickHouse says: no.\nTwice.", reason="refused", count=3))
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def read(path: Path) -> pa.Table:
 
 def test_rows_and_reason_stand_beside_each_other(directory: Path) -> None:
     """A refused unit is two files of its name: the rows as they were, and why they were refused."""
-    DeadLetters(directory).add(SEGMENT, UNIT, ROWS, ERROR)
-    assert sorted(path.name for path in directory.iterdir()) == [f"{SEGMENT}-3.arrow", f"{SEGMENT}-3.json"]
-    assert read(directory / f"{SEGMENT}-3.arrow").equals(ROWS)
-    assert orjson.loads((directory / f"{SEGMENT}-3.json").read_bytes()) == {
+    DeadLetters(directory).add(SEGMENT, UNIT, REFUSED, ROWS)
+    assert sorted(path.name for path in directory.iterdir()) == [f"{SEGMENT}-3-5.arrow", f"{SEGMENT}-3-5.json"]
+    assert read(directory / f"{SEGMENT}-3-5.arrow").equals(ROWS)
+    assert orjson.loads((directory / f"{SEGMENT}-3-5.json").read_bytes()) == {
         "table": "spans_data",
         "rows": 3,
         "reason": "refused",
@@ -54,11 +55,11 @@ def test_rows_and_reason_stand_beside_each_other(directory: Path) -> None:
 def test_a_unit_that_is_refused_again_is_kept_once(directory: Path) -> None:
     """After a crash the same unit is refused once more, and replaces what was written of it."""
     letters = DeadLetters(directory)
-    letters.add(SEGMENT, UNIT, ROWS, PermanentError("half", reason="refused"))
-    (directory / f"{SEGMENT}-3.arrow.tmp").write_bytes(b"cut off")
-    letters.add(SEGMENT, UNIT, ROWS, ERROR)
+    letters.add(SEGMENT, UNIT, Refused(5, 8, PermanentError("half", reason="refused")), ROWS)
+    (directory / f"{SEGMENT}-3-5.arrow.tmp").write_bytes(b"cut off")
+    letters.add(SEGMENT, UNIT, REFUSED, ROWS)
     assert len(list(directory.iterdir())) == 2
-    assert read(directory / f"{SEGMENT}-3.arrow").equals(ROWS)
+    assert read(directory / f"{SEGMENT}-3-5.arrow").equals(ROWS)
 
 
 def test_units_are_kept_apart(directory: Path) -> None:
@@ -66,12 +67,12 @@ def test_units_are_kept_apart(directory: Path) -> None:
     letters = DeadLetters(directory)
     for segment in ("a", "b"):
         for number in (1, 2):
-            letters.add(segment, Unit(number, "spans_data", "202601", [(0, 1)]), ROWS.slice(0, number), ERROR)
+            letters.add(segment, Unit(number, "spans_data", "202601", [(0, 1)]), REFUSED, ROWS.slice(0, number))
     assert {path.stem: read(path).num_rows for path in directory.glob("*.arrow")} == {
-        "a-1": 1,
-        "a-2": 2,
-        "b-1": 1,
-        "b-2": 2,
+        "a-1-5": 1,
+        "a-2-5": 2,
+        "b-1-5": 1,
+        "b-2-5": 2,
     }
 
 
@@ -79,4 +80,4 @@ def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Rows that could not be kept are not taken for kept: the error reaches the export loop."""
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
-        DeadLetters(tmp_path / "file" / "dead-letter").add(SEGMENT, UNIT, ROWS, ERROR)
+        DeadLetters(tmp_path / "file" / "dead-letter").add(SEGMENT, UNIT, REFUSED, ROWS)

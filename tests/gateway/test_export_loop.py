@@ -13,6 +13,7 @@ import pytest
 
 from gateway.dead_letters import DeadLetters
 from gateway.export_loop import Backoff, ExportLoop
+from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.telemetry.metrics import Metrics
 from otlp.errors import PermanentError, RetryableError
@@ -89,6 +90,7 @@ class Harness:
             self.exporter,
             DeadLetters(directory / "dead"),
             self.metrics,
+            room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
             worker=self.worker,
             backoff=Backoff(0.001, 0.01),
             max_age=0.01,
@@ -159,18 +161,20 @@ async def test_a_defect_of_the_exporter_loses_nothing(make: Callable[..., Harnes
 
 
 async def test_what_is_refused_for_good_goes_to_the_dead_letters(make: Callable[..., Harness]) -> None:
-    """A refused unit is kept with its reason, is counted, and holds nothing up."""
-    harness = make(PermanentError("no such type", reason="clickhouse_53"))
-    harness.spool.append([rows(2, 4)])
+    """Of a refused unit the bad row is kept with its reason, the others are stored, and all are counted."""
+    refused = PermanentError("no such type", reason="clickhouse_53")
+    harness = make(refused, refused, None, None)
+    harness.spool.append([rows(2, 4, 8)])
     harness.spool.seal()
     harness.spool.append([rows(6)])
     await harness.loop.start()
-    await harness.until(lambda: harness.exporter.stored["main"] == [6] and not harness.spool.sealed())
+    await harness.until(lambda: harness.exporter.stored["main"] == [4, 8, 6] and not harness.spool.sealed())
     (letter,) = (harness.directory / "dead").glob("*.arrow")
     with pa.ipc.open_file(letter) as file:
-        assert file.read_all()["Number"].to_pylist() == [2, 4]
+        assert file.read_all()["Number"].to_pylist() == [2]
     assert "no such type" in letter.with_suffix(".json").read_text()
-    assert harness.metric("dead_lettered_spans_total", destination="default") == 2
+    assert harness.metric("dead_lettered_spans_total", destination="default") == 1
+    assert harness.metric("stored_spans_total", destination="default") == 3
 
 
 async def test_a_segment_that_cannot_be_read_is_set_aside(make: Callable[..., Harness]) -> None:

@@ -12,6 +12,7 @@ from config import DestinationSettings
 from exporters.clickhouse.rows import encode, layout
 from gateway.pipeline import Accepted, Pipeline, PipelineLimits
 from gateway.sample import sample_delivery
+from gateway.spool.room import Room
 from gateway.spool.segment import read_segment
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.telemetry.metrics import Metrics
@@ -52,12 +53,12 @@ class _OutOfMemory:
     def __init__(self, spool: Spool) -> None:
         self.appends = [self._fail, spool.append]
 
-    def _fail(self, _: Any) -> None:
+    def _fail(self, _: Any) -> int:
         raise MemoryError
 
-    def append(self, records: Any) -> None:
+    def append(self, records: Any) -> int:
         """Write, or fail."""
-        self.appends.pop(0)(records)
+        return self.appends.pop(0)(records)
 
 
 class Harness:
@@ -74,6 +75,7 @@ class Harness:
             self.spool,
             Context({"default": DestinationSettings()}),
             limits=PipelineLimits(MIB, waiting_size, 0),
+            room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
             metrics=self.metrics,
         )
 

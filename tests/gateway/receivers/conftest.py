@@ -16,6 +16,7 @@ from gateway.authentication import Authenticator
 from gateway.pipeline import Pipeline, PipelineLimits
 from gateway.receivers.otlp_grpc import OtlpGrpcReceiver
 from gateway.receivers.otlp_http import OtlpHttpReceiver
+from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.telemetry.metrics import Metrics
 from processors.base import Context
@@ -57,6 +58,7 @@ class Receivers:
             self.spool,
             Context({"default": DestinationSettings()}),
             limits=PipelineLimits(MIB, MIB, 0),
+            room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
             metrics=self.metrics,
         )
         authenticator = Authenticator({hash_key(KEY): "default"})

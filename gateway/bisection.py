@@ -1,0 +1,57 @@
+"""Inserts rows that ClickHouse may refuse for good: halves them until only the bad ones are left over.
+
+What is sent has a token that depends on nothing but the unit and the rows' places in it, so that after a crash the same
+halves are sent again, and recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from otlp.errors import PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+MOST_REFUSALS: Final = 200
+"""After so many refused inserts in one unit, what else is refused is not halved any more: it is not a few bad rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Rows `start` to `stop` of a unit, which ClickHouse refuses, and why."""
+
+    start: int
+    stop: int
+    error: PermanentError
+
+
+def insert_all_but_bad(rows: pa.Table, token: str, insert: Callable[[pa.Table, str], None]) -> list[Refused]:
+    """Insert rows under a token; what of them is refused for good.
+
+    Raises whatever `insert` raises but for PermanentError; then some rows may be stored, and all are to be sent again.
+    """
+    refused: list[Refused] = []
+    refusals = 0
+    waiting = [(0, rows.num_rows)]
+    while waiting:
+        start, stop = waiting.pop()
+        is_whole = (start, stop) == (0, rows.num_rows)
+        try:
+            insert(rows.slice(start, stop - start), token if is_whole else _token_of_part(token, start, stop))
+        except PermanentError as error:
+            refusals += 1
+            if stop - start == 1 or refusals > MOST_REFUSALS:
+                refused.append(Refused(start, stop, error))
+            else:
+                middle = (start + stop) // 2
+                waiting += [(middle, stop), (start, middle)]
+    return refused
+
+
+def _token_of_part(token: str, start: int, stop: int) -> str:
+    return hashlib.sha256(f"{token}/{start}-{stop}".encode()).hexdigest()
