@@ -72,8 +72,8 @@ def start(directory: Path, clock: Clock) -> Iterator[Callable[..., Spool]]:
     names = (f"{number:08x}" for number in itertools.count())
     with contextlib.ExitStack() as descriptors:
 
-        def start(segment_max_size: int = 1 << 20) -> Spool:
-            limits = SpoolLimits(segment_max_size, RETAIN)
+        def start(segment_max_size: int = 1 << 20, max_size: int = 1 << 40) -> Spool:
+            limits = SpoolLimits(segment_max_size, RETAIN, max_size)
             spool = Spool(directory, SCHEMA, limits, clock=clock, random_hex=lambda: next(names))
             descriptors.callback(end, spool)
             return spool
@@ -298,6 +298,30 @@ def test_stored_segments_expire_after_their_time_and_not_before(
     clock.now += SECOND // 1000
     spool.expire()
     assert sorted(directory.iterdir()) == sorted([waiting, waiting.with_suffix(".cut")])
+
+
+def test_stored_segments_make_room_for_those_that_wait(start: Callable[..., Spool], directory: Path) -> None:
+    """Where all do not fit into the bound, the oldest stored ones go early, and nothing that waits does."""
+    spool = start(max_size=1)
+    for number in range(2):
+        spool.append([batch(number)])
+        spool.seal()
+        store(spool)
+    spool.append([batch(2)])
+    spool.seal()
+    spool.expire()
+    assert files(directory) == [".sealed"]
+    assert numbers(spool.sealed()) == [2]
+
+
+def test_an_append_tells_what_it_wrote(start: Callable[..., Spool], directory: Path) -> None:
+    """The bytes of all appends, with what a segment begins with, are the bytes of the segment."""
+    spool = start()
+    spool.append([batch(1)])
+    (path,) = directory.glob("*.open")
+    before = path.stat().st_size
+    assert spool.append([batch(2), batch(3)]) == path.stat().st_size - before
+    assert spool.append([]) == 0
 
 
 def test_a_stored_segment_s_time_begins_when_it_is_stored(start: Callable[..., Spool], directory: Path) -> None:
