@@ -21,7 +21,7 @@ import structlog
 from gateway.bisection import insert_all_but_bad
 from gateway.spool.cut import Placement, Unit, load_or_cut, token
 from gateway.spool.segment import DamagedSegmentError, Segment, read_segment
-from otlp.errors import RetryableError
+from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ log = structlog.get_logger()
 _IDLE = 0.05
 _EXPIRE_EVERY = 5.0
 _LOOK_EVERY = 0.5
+_REPLAY_EVERY = 1.0
 
 
 class Exporter(Protocol):
@@ -112,6 +113,7 @@ class ExportLoop:
             asyncio.create_task(self._seal_by_age(), name="seal"),
             asyncio.create_task(self._look_after_spool(), name="spool"),
             asyncio.create_task(self._run(), name="export"),
+            asyncio.create_task(self._replay(), name="replay"),
         ]
 
     async def stop(self, patience: float) -> None:
@@ -155,6 +157,29 @@ class ExportLoop:
             except OSError as error:
                 log.error("the spool's directory cannot be looked after; this is tried again", error=str(error))
             await self._wait(_LOOK_EVERY)
+
+    async def _replay(self) -> None:
+        """Insert dead letters once more when a person asks for it."""
+        while not self._stopping.is_set():
+            await self._wait(_REPLAY_EVERY)
+            try:
+                await self._in_worker(self._replay_all)
+            except (OSError, RetryableError) as error:
+                log.warning("dead letters cannot be replayed now; this is tried again", error=str(error))
+
+    def _replay_all(self) -> int:
+        letters = self._dead_letters.to_replay()
+        for letter in letters:
+            try:
+                self._exporter.insert(letter.table, self._dead_letters.rows(letter), letter.token)
+            except PermanentError as error:
+                log.error("ClickHouse refuses replayed rows too", letter=letter.name, error=str(error))
+                self._dead_letters.refused_again(letter, error)
+            else:
+                log.info("dead letters are replayed", letter=letter.name, table=letter.table, rows=letter.rows)
+                self._metrics.replayed.labels(letter.table).inc(letter.rows)
+                self._dead_letters.drop(letter)
+        return len(letters)
 
     async def _run(self) -> None:
         """Export segment after segment; once stopping, until none is left or an attempt fails."""

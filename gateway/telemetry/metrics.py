@@ -60,6 +60,11 @@ class Metrics:
             "them.",
             "destination",
         )
+        self.replayed = self._counter(
+            "replayed_rows",
+            "Dead letters that ClickHouse took when they were replayed, by table. They stay counted as dead-lettered.",
+            "table",
+        )
         self.in_spool = self._gauge(
             "spool_spans", "Spans in the spool that ClickHouse has not confirmed yet. Growing: see exporter_failures."
         )

@@ -81,3 +81,22 @@ def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         DeadLetters(tmp_path / "file" / "dead-letter").add(SEGMENT, UNIT, REFUSED, ROWS)
+
+
+def test_letters_are_listed_replayed_and_dropped(directory: Path) -> None:
+    """A letter is listed with its reason, waits to be replayed, is refused again with another, and is dropped."""
+    letters = DeadLetters(directory)
+    assert letters.letters() == []
+    letters.add(SEGMENT, UNIT, REFUSED, ROWS)
+    (letter,) = letters.letters()
+    assert (letter.name, letter.table, letter.rows, letter.reason) == (f"{SEGMENT}-3-5", "spans_data", 3, "refused")
+    assert letters.rows(letter).equals(ROWS)
+    letters.request_replay(letter)
+    (waiting,) = letters.to_replay()
+    assert (waiting.is_waiting, waiting.token) == (True, letter.token)
+    assert letters.rows(waiting).equals(ROWS)
+    letters.refused_again(waiting, PermanentError("still no", reason="refused"))
+    (again,) = letters.letters()
+    assert (again.is_waiting, again.message) == (False, "still no")
+    letters.drop(again)
+    assert list(directory.iterdir()) == []
