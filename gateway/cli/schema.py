@@ -31,18 +31,23 @@ _MOVE = """#!/usr/bin/env bash
 #    and restart it. It makes the tables there, and new spans go there from now on.
 # 2. Run this, with CLICKHOUSE_USER and CLICKHOUSE_PASSWORD in the environment. It starts the embedded ClickHouse by
 #    itself, copies one month after the other, and compares the counts. It may be run again at any time.
-# 3. When the counts are equal, remove {directory}.
+# 3. When it says that everything is there, remove {directory}.
 set -euo pipefail
 old=http://127.0.0.1:{port}
+! curl -s "$old/ping" >/dev/null || {{ echo "Something listens at $old already: stop it first." >&2; exit 1; }}
 new={quoted_new}
 {python} -P -m exporters.clickhouse.embedded --path {quoted_directory} --port {port} &
 trap "kill $!" EXIT
-until curl -sf "$old/ping" >/dev/null; do kill -0 $! && sleep 0.2; done
+until curl -sf "$old/ping" >/dev/null; do
+  kill -0 $! 2>/dev/null || {{ echo "The embedded ClickHouse does not start: see above." >&2; exit 1; }}
+  sleep 0.2
+done
 ask() {{ curl -sS --fail-with-body "$@"; }}
 ask_new() {{ ask --user "$CLICKHOUSE_USER:$CLICKHOUSE_PASSWORD" "$@"; }}
 for table in {tables}; do
   months="SELECT DISTINCT partition FROM system.parts WHERE active AND database = '{database}' AND table = '$table'"
-  for month in $(ask "$old" --data-binary "$months ORDER BY partition"); do
+  months=$(ask "$old" --data-binary "$months ORDER BY partition")
+  for month in $months; do
     echo "$table $month"
     ask "$old" --data-binary "SELECT * FROM {database}.$table WHERE _partition_id = '$month' FORMAT Native" |
       ask_new "$new/?query=INSERT+INTO+{database}.$table+FORMAT+Native&async_insert=0" -X POST -T -
@@ -50,8 +55,12 @@ for table in {tables}; do
 done
 for view in spans llm_calls; do
   count="SELECT count() FROM {database}.$view"
-  echo "$view: $(ask "$old" --data-binary "$count") here, $(ask_new "$new" --data-binary "$count") at $new"
+  here=$(ask "$old" --data-binary "$count")
+  there=$(ask_new "$new" --data-binary "$count")
+  echo "$view: $here here, $there at $new"
+  [ "$there" -ge "$here" ] || {{ echo "There are fewer $view at $new: run this again." >&2; exit 1; }}
 done
+echo "Everything is there."
 """
 
 
@@ -80,9 +89,18 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     move.set_defaults(run=_move)
 
 
+def _is_server(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        has_port = url.port is None or url.port > 0
+    except ValueError:
+        return False
+    is_bare = not (url.path.strip("/") or url.query or url.fragment or "@" in url.netloc)
+    return url.scheme in {"http", "https"} and bool(url.hostname) and has_port and is_bare
+
+
 def _move(arguments: argparse.Namespace) -> int:
-    url = urlsplit(arguments.to)
-    if url.scheme not in {"http", "https"} or not url.hostname or "@" in url.netloc:
+    if not _is_server(arguments.to):
         raise CommandError(
             f"{arguments.to} is not a server's URL: write one without a password, such as "
             "https://clickhouse.internal:8443."

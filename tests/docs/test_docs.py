@@ -89,14 +89,14 @@ def test_every_make_target_in_the_docs_exists() -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
-def test_every_curl_example_is_answered(database: Client, clickhouse_url: str) -> None:
+def test_every_curl_example_is_answered(database: Client, clickhouse_url: str, tmp_path: Path) -> None:
     """Each curl example gets an answer without an error, at this test's port and database."""
     examples = [block for block in blocks("sh") if block.startswith("curl")]
     assert examples
     for example in examples:
         here = example.replace("http://127.0.0.1:8123", clickhouse_url).replace("=tollgate'", f"={database.database}'")
         words = shlex.split(here.replace("\\\n", " "))
-        subprocess.run([*words, "--fail", "--silent"], check=True, timeout=30)
+        subprocess.run([*words, "--fail", "--silent"], check=True, timeout=30, cwd=tmp_path)
 
 
 def test_every_settings_example_is_valid(tmp_path: Path) -> None:

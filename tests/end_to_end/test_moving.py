@@ -44,6 +44,9 @@ def test_the_printed_steps_move_everything(make_gateway: Callable[..., Gateway])
     server.start()
     printed = old.run("schema", "move", "--to", f"http://{server.clickhouse}")
     assert (printed.returncode, printed.stderr) == (0, "")
+    in_use = subprocess.run(["bash", "-c", printed.stdout], capture_output=True, text=True, check=False, timeout=60)
+    assert in_use.returncode == 1
+    assert "does not start" in in_use.stderr
     old.stop()
     environment = os.environ | {"CLICKHOUSE_USER": "admin", "CLICKHOUSE_PASSWORD": "admin's"}
     for _ in range(2):
@@ -52,6 +55,7 @@ def test_the_printed_steps_move_everything(make_gateway: Callable[..., Gateway])
         )
         assert moved.returncode == 0, moved.stdout + moved.stderr
         assert f"spans: 30 here, 30 at http://{server.clickhouse}" in moved.stdout
+        assert moved.stdout.endswith("Everything is there.\n")
     assert {view: server.count(view) for view in VIEWS} == counts
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ def main() -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+    # Malformed requests are answered; a traceback for each would let anybody fill the log.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     users = Users([User(DEFAULT_USER, Role.ADMIN)])
     if arguments.users_on_stdin:
         line = _first_line(sys.stdin.fileno())

@@ -75,10 +75,10 @@ class BlockDecoder:
     def __init__(self) -> None:
         self._waiting = bytearray()
 
-    def feed(self, data: bytes) -> bytes:
-        """The next piece of plain data; raises ClickHouseError where the body is corrupt."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The plain data of the blocks that are whole, one by one; raises ClickHouseError where the body is corrupt."""
         self._waiting += data
-        return b"".join(self._blocks())
+        yield from self._blocks()
 
     def finish(self) -> None:
         """Check that the body came to its end; raises ClickHouseError (HTTP 400) if it is cut off."""

@@ -31,7 +31,7 @@ from exporters.clickhouse.embedded.sql import quoted
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from exporters.clickhouse.embedded.grammar import Parsed
 
@@ -71,6 +71,8 @@ class Connections:
             self.column(f"SELECT name FROM system.functions WHERE categories IN {OUTWARD_CATEGORIES}"),  # noqa: S608 -- ours
         )
         self._of_thread = threading.local()
+        self.let_go: Callable[[str], None] = lambda _: None
+        """Told the id of a query that is killed, so that it is not kept by a client that does not read."""
 
     def open(self) -> Any:
         """A plain connection, with all rights."""

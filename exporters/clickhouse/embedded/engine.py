@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporters.clickhouse.embedded.connections import Connections
 from exporters.clickhouse.embedded.errors import (
+    ACCESS_DENIED,
     QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
     TOO_MANY_SIMULTANEOUS_QUERIES,
     ClickHouseError,
@@ -24,7 +25,7 @@ from exporters.clickhouse.embedded.sessions import Sessions
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from exporters.clickhouse.embedded.query import Query
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from exporters.clickhouse.embedded.users import User
 
 _READERS: Final = 16
-_ADMINS: Final = 4  # of their own, with KILL QUERY, so that one can act however many readers there are
-_WRITERS: Final = 8  # of their own, so that slow reads never keep the exporter's inserts waiting
+_ADMINS: Final = 4
+_KILLERS: Final = 2
+_WRITERS: Final = 8  # as many for the gateway alone: what others ask never keeps its inserts waiting
 _SWEEP: Final = 1.0  # seconds between looks for sessions whose time is over
 
 
@@ -61,11 +63,15 @@ class Engine:
         self.facts = _facts(self._connections)
         self._readers = ThreadPoolExecutor(_READERS, "clickhouse-read")
         self._writers = ThreadPoolExecutor(_WRITERS, "clickhouse-write")
+        self._own = ThreadPoolExecutor(_WRITERS, "clickhouse-own")
+        self._killers = ThreadPoolExecutor(_KILLERS, "clickhouse-kill")
         self._admins = ThreadPoolExecutor(_ADMINS, "clickhouse-admin")
         self._controller = ThreadPoolExecutor(1, "clickhouse-control")
         self._sessions = Sessions(time.monotonic)
         self._running: Counter[str] = Counter()
-        self._query_ids: set[str] = set()
+        self._query_ids: dict[str, Execution | None] = {}
+        loop = asyncio.get_running_loop()
+        self._connections.let_go = lambda query_id: _called_in(loop, self._let_go, query_id)
         self._sweeping: asyncio.Task[None] | None = None
 
     @property
@@ -84,7 +90,7 @@ class Engine:
         if session is not None and self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep(), name="sessions")
         self._running[user.name] += 1
-        self._query_ids.add(query_id)
+        self._query_ids[query_id] = None
         admission = Admission(self, session)
 
         async def leave() -> None:
@@ -92,7 +98,7 @@ class Engine:
                 await admission.end()
             finally:
                 self._running[user.name] -= 1
-                self._query_ids.discard(query_id)
+                self._query_ids.pop(query_id, None)
                 if session is not None:
                     is_last = parameters.get("close_session") in {"1", "true"}
                     await self._close(self._sessions.release(session, close=is_last))
@@ -104,14 +110,29 @@ class Engine:
             await asyncio.shield(asyncio.create_task(leave()))
 
     def execution(self, query: Query) -> Execution:
-        """A query to be started, on the threads of its kind."""
-        if query.user.role is Role.WRITER or query.statement.input_format is not None:
-            pool = self._writers
-        elif query.user.role is Role.ADMIN or query.statement.is_kill:
-            pool = self._admins
-        else:
-            pool = self._readers
-        return Execution(self._connections, query, pool, self._controller)
+        """A query to be started, on the threads of its kind; raises ClickHouseError."""
+        made = self._query_ids[query.query_id] = Execution(
+            self._connections, query, self._pool(query), self._controller
+        )
+        return made
+
+    def _let_go(self, query_id: str) -> None:
+        execution = self._query_ids.get(query_id)
+        if execution is not None:
+            execution.let_go()
+
+    def _pool(self, query: Query) -> ThreadPoolExecutor:
+        if query.user.is_own:
+            return self._own
+        if query.user.role is Role.ADMIN:
+            return self._admins
+        if query.statement.is_kill:
+            return self._killers
+        if query.statement.input_format is None:
+            return self._readers
+        if query.user.role is Role.READER:
+            raise ClickHouseError(ACCESS_DENIED, f"{query.user.name}: Not enough privileges. A reader may not insert")
+        return self._writers
 
     async def check(self) -> None:
         """Come back once the engine has answered; raises ClickHouseError."""
@@ -121,7 +142,7 @@ class Engine:
         """Close the engine; the caller sees to it that no query runs."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for pool in (self._readers, self._writers, self._admins, self._controller):
+        for pool in (self._readers, self._writers, self._own, self._killers, self._admins, self._controller):
             pool.shutdown()
         self._connections.close()
 
@@ -169,6 +190,15 @@ class Admission:
         """End the query."""
         if self._execution is not None:
             await self._execution.end()
+
+
+def _called_in(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], argument: str) -> None:
+    """Call a function on the loop, and come back when it has returned; from another thread."""
+
+    async def call() -> None:
+        function(argument)
+
+    asyncio.run_coroutine_threadsafe(call(), loop).result()
 
 
 def _facts(connections: Connections) -> Facts:

@@ -69,6 +69,10 @@ class Execution:
         work = self._controller.submit(self._connections.progress, self._query.label)
         return await asyncio.wrap_future(work)
 
+    def let_go(self) -> None:
+        """Read no more of the result: a query that is killed must not wait for its client."""
+        self._pipe.close_reading()
+
     async def end(self) -> None:
         """End the query, also one that still runs, and give everything free."""
         if self._preparing is not None and not self._preparing.cancel() and self._prepared is None:

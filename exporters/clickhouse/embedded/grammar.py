@@ -33,12 +33,13 @@ class Parsed:
 
     `kind` is the type of the syntax tree's root, such as `SelectWithUnionQuery`. `functions` are the names, in lower
     case, that stand where a function, a table function or a table engine does; `identifiers` those of columns without
-    a table before them, any of which may be a function too, because ClickHouse takes its bare name as an argument;
-    `parameters` are the names of query parameters that stand for identifiers. `aggregates` are the first arguments of
-    the functions BY_NAME, None where that is no plain text. `settings` are those of SET and of SETTINGS clauses, empty
-    where they are set to their defaults or are no plain value. `output_format` is that of a FORMAT clause, `out_file`
-    and `in_file` the files of INTO OUTFILE and FROM INFILE. `is_opaque` tells that something in it is not to be seen.
-    `tree` is the syntax tree as JSON, None for the kinds that have none.
+    a table before them, any of which may be a function too, because ClickHouse takes its bare name as an argument.
+    `all_parameters` are the names of query parameters, `parameters` of those among them that stand for identifiers.
+    `aggregates` are the first arguments of the functions BY_NAME, None where that is no plain text. `settings` are
+    those of SET and of SETTINGS clauses, empty where they are set to their defaults or are no plain value.
+    `output_format` is that of a FORMAT clause, `out_file` and `in_file` the files of INTO OUTFILE and FROM INFILE.
+    `is_opaque` tells that something in it is not to be seen. `tree` is the syntax tree as JSON, None for the kinds that
+    have none.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Parsed:
     settings: tuple[tuple[str, str], ...] = ()
     output_format: str | None = None
     parameters: frozenset[str] = frozenset()
+    all_parameters: frozenset[str] = frozenset()
     aggregates: frozenset[str | None] = frozenset()
     out_file: str | None = None
     in_file: str | None = None
@@ -86,6 +88,7 @@ def parse(text: bytes, run: Callable[[bytes], bytes]) -> Parsed:
             for node in nodes
             if node.get("type") == "QueryParameter" and node.get("param_type") == "Identifier"
         ),
+        all_parameters=frozenset(str(node.get("name")) for node in nodes if node.get("type") == "QueryParameter"),
         aggregates=frozenset(_first_argument(node) for node in nodes if _is_by_name(node)),
         output_format=(tree.get("format_ast") or {}).get("name"),
         out_file=_literal(tree.get("out_file")),

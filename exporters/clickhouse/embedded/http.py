@@ -81,7 +81,7 @@ class _Handlers:
         self, request: web.Request, options: Options, responder: Responder, query_id: str
     ) -> web.StreamResponse:
         credentials = Credentials.of(request.headers, options.values)
-        user = self._users.authenticate(credentials, request.headers.get(hdrs.HOST, ""))
+        user = self._users.authenticate(credentials, request.headers)
         # Before the body is read: who may not come in costs nothing.
         async with self._engine.admitted(user, query_id, options.values) as admission:
             with new_source() as source:

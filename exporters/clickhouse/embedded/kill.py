@@ -5,6 +5,7 @@ A query's label (`Query.label`) stands in a setting that the engine's list of pr
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     Run = Callable[[bytes, str], bytes]
 
+_PATIENCE: Final = 30.0  # seconds; some functions look for no KILL
+_INTERVAL: Final = 0.05
 _MINE: Final = f"Settings['{LABEL}'] != getSetting('{LABEL}')"
 _QUERY_ID: Final = f"JSONExtractString(Settings['{LABEL}'], 'query_id')"
 _USER: Final = f"JSONExtractString(Settings['{LABEL}'], 'user')"
@@ -60,17 +63,22 @@ def _rows(lines: bytes) -> list[dict[str, str]]:
     return [orjson.loads(line) for line in lines.splitlines()]
 
 
-def end(tree: dict[str, Any], found: list[dict[str, str]], run: Callable[[bytes], object]) -> None:
-    """Kill them, and with SYNC wait for their ends."""
-    if found:
-        ids = ", ".join(quoted(row["engine_id"]) for row in found)
-        how = "SYNC" if tree.get("sync") else "ASYNC"
-        run(f"KILL QUERY WHERE query_id IN ({ids}) {how}".encode())
+def end(tree: dict[str, Any], found: list[dict[str, str]], run: Run) -> bool:
+    """Kill them, and with SYNC wait a while for their ends; whether all that was waited for have ended."""
+    if not found:
+        return True
+    ids = ", ".join(quoted(row["engine_id"]) for row in found)
+    run(f"KILL QUERY WHERE query_id IN ({ids}) ASYNC".encode(), "Null")
+    deadline = time.monotonic() + (_PATIENCE if tree.get("sync") else 0)
+    count = f"SELECT count() FROM system.processes WHERE query_id IN ({ids})".encode()  # noqa: S608 -- quoted above
+    while (are_left := run(count, "TSVRaw") != b"0\n") and time.monotonic() < deadline:
+        time.sleep(_INTERVAL)
+    return not are_left
 
 
-def report(tree: dict[str, Any], found: list[dict[str, str]], output_format: str, run: Run) -> bytes:
+def report(found: list[dict[str, str]], output_format: str, run: Run, *, have_ended: bool) -> bytes:
     """The answer of KILL QUERY, a row for each query."""
-    status = "finished" if tree.get("sync") else "waiting"
+    status = "finished" if have_ended else "waiting"
     rows = "".join(
         f", ({quoted(status)}, {quoted(row['query_id'])}, {quoted(row['user'])}, {quoted(row['query'])})"
         for row in found

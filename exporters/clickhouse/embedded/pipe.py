@@ -19,11 +19,14 @@ class Pipe:
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
+        self._may_read = asyncio.Event()
         self.path = f"/dev/fd/{self._write_end}"
 
     async def read(self) -> bytes:
         """The next piece, empty at the end."""
         while True:
+            if self._read_end < 0:
+                return b""
             try:
                 return os.read(self._read_end, _PIECE)
             except BlockingIOError:
@@ -44,13 +47,16 @@ class Pipe:
         """Read no more; whoever still writes gets an error."""
         read_end, self._read_end = self._read_end, -1
         if read_end >= 0:
+            asyncio.get_running_loop().remove_reader(read_end)
             os.close(read_end)
+            self._may_read.set()
 
     async def _readable(self) -> None:
         loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(self._read_end, readable.set)
+        self._may_read.clear()
+        loop.add_reader(self._read_end, self._may_read.set)
         try:
-            await readable.wait()
+            await self._may_read.wait()
         finally:
-            loop.remove_reader(self._read_end)
+            if self._read_end >= 0:
+                loop.remove_reader(self._read_end)

@@ -13,7 +13,7 @@ from exporters.clickhouse.embedded.sql import quoted
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from exporters.clickhouse.embedded.connections import Connections
     from exporters.clickhouse.embedded.grammar import Parsed
@@ -33,7 +33,7 @@ _NO_EXPRESSIONS: Final = {
     "input_format_values_deduce_templates_of_expressions": "0",
 }
 _OF_FILE: Final = re.compile(r"\(in file/uri [^)]*\)")
-# Of the HTTP layer, and no settings of the engine's, or of no use to it.
+# Set by themselves, last or always.
 _NOT_FOR_ENGINE: Final = frozenset({"readonly", LABEL})
 
 
@@ -68,7 +68,7 @@ class Prepared:
     @property
     def reads_only(self) -> bool:
         """Whether the statement changes nothing that is stored, so that it may be ended at any time."""
-        return self._parsed.kind in QUERIES
+        return self._parsed.kind in QUERIES or self._parsed.kind == KILL
 
     def begin(self) -> None:
         """Give the connection what the request and its session say; raises ClickHouseError."""
@@ -90,8 +90,9 @@ class Prepared:
         connection.query(f"SET ROLE {query.user.role}")
         if query.user.role is Role.READER:
             _set(connection, {"readonly": "1"})
-        elif query.is_get and not self._is_held:
-            _set(connection, {"readonly": "2"})  # a GET changes nothing, but may bring settings
+        elif not self._is_held and (readonly := query.settings.get("readonly") or ("2" if query.is_get else "")):
+            # In a session it would stay for good; there only `rules.py` sees to it. A GET may bring settings.
+            _set(connection, {"readonly": readonly})
 
     def run(self) -> Result:
         """Run it to its end; raises ClickHouseError."""
@@ -141,18 +142,26 @@ class Prepared:
             session.database = self._connection.query("SELECT currentDatabase()", "TSVRaw").bytes().decode().strip()
 
     def _kill(self) -> bytes:
-        def run(sql: bytes, output_format: str) -> bytes:
-            data: bytes = self._connection.query(sql, output_format).bytes()
-            return data
-
-        found = kill.find(self._parsed.tree or {}, self._query.user, run)
-        if not (self._parsed.tree or {}).get("test"):
+        tree = self._parsed.tree or {}
+        found = kill.find(tree, self._query.user, _runs_on(self._connection))
+        have_ended = False
+        if not tree.get("test"):
+            for row in found:
+                self._connections.let_go(row["query_id"])
             with_all_rights = self._connections.open()
             try:
-                kill.end(self._parsed.tree or {}, found, with_all_rights.query)
+                have_ended = kill.end(tree, found, _runs_on(with_all_rights))
             finally:
                 with_all_rights.close()
-        return kill.report(self._parsed.tree or {}, found, self.output_format, run)
+        return kill.report(found, self.output_format, _runs_on(self._connection), have_ended=have_ended)
+
+
+def _runs_on(connection: Any) -> Callable[[bytes, str], bytes]:
+    def run(sql: bytes, output_format: str) -> bytes:
+        data: bytes = connection.query(sql, output_format).bytes()
+        return data
+
+    return run
 
 
 def _progress(result: Any) -> Progress:

@@ -23,6 +23,7 @@ from exporters.clickhouse.embedded.errors import (
     INCORRECT_DATA,
     NOT_IMPLEMENTED,
     QUERY_IS_TOO_LARGE,
+    SOCKET_TIMEOUT,
     UNKNOWN_ROLE,
     ClickHouseError,
 )
@@ -31,12 +32,13 @@ from exporters.clickhouse.embedded.sql import Statement, parse
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from exporters.clickhouse.embedded.sessions import Session
     from exporters.clickhouse.embedded.users import User
 
-_IN_MEMORY: Final = 32 << 20  # a body larger than this waits in a temporary file
+_RECEIVE_TIMEOUT: Final = 30  # seconds; ClickHouse's http_receive_timeout
+_IN_MEMORY: Final = 4 << 20  # a body larger than this waits in a temporary file
 _HEAD: Final = 1 << 20  # where the INSERT of a body with data must end; ClickHouse's max_query_size is 256 KiB
 _LONGEST_TEXT: Final = 16 << 20  # of a query without data
 
@@ -137,11 +139,16 @@ def _statement(source: IO[bytes]) -> Statement:
 async def _read_body(request: web.Request, options: Options, source: IO[bytes], user: User) -> None:
     decoder = BodyDecoder(request.headers.get("Content-Encoding", ""))
     blocks = BlockDecoder() if options.flag("decompress") else None
+
+    def pieces(chunk: bytes) -> Iterator[bytes]:
+        for plain in decoder.feed(chunk):
+            yield from (plain,) if blocks is None else blocks.feed(plain)
+
     is_insert = False
     try:
-        async for chunk in request.content.iter_any():
-            for plain in decoder.feed(chunk):
-                source.write(plain if blocks is None else blocks.feed(plain))
+        while chunk := await _next_chunk(request):
+            for piece in pieces(chunk):
+                source.write(piece)
                 if source.tell() > _LONGEST_TEXT and not is_insert:
                     _require_insert(source, user)
                     is_insert = True
@@ -151,6 +158,16 @@ async def _read_body(request: web.Request, options: Options, source: IO[bytes], 
     decoder.finish()
     if blocks is not None:
         blocks.finish()
+
+
+async def _next_chunk(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(_RECEIVE_TIMEOUT):
+            return await request.content.readany()
+    except TimeoutError:
+        raise ClickHouseError(
+            SOCKET_TIMEOUT, f"The request body did not go on for {_RECEIVE_TIMEOUT} seconds"
+        ) from None
 
 
 def _require_insert(source: IO[bytes], user: User) -> None:

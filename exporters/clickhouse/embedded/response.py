@@ -31,6 +31,8 @@ TEXT: Final = "text/plain; charset=UTF-8"
 _WHOLE: Final = 1 << 20  # a result that ends within this size is answered whole, with its length and final counts
 _WAITING: Final = 8 << 20  # of a result that waits for its end: in memory up to this size, then in a temporary file
 _PIECE: Final = 1 << 18
+_MOST_PROGRESS: Final = 50  # headers; clients take a hundred of all kinds
+_SEND_TIMEOUT: Final = 30  # seconds; ClickHouse's http_send_timeout
 _TAG_LENGTH: Final = 16
 
 
@@ -49,6 +51,7 @@ class Responder:
         self._headers: CIMultiDict[str] = CIMultiDict(
             {
                 hdrs.CONTENT_TYPE: TEXT,
+                "X-Content-Type-Options": "nosniff",
                 "X-ClickHouse-Query-Id": _header_value(query_id),
                 "X-ClickHouse-Server-Display-Name": socket.gethostname(),
                 "X-ClickHouse-Timezone": facts.timezone,
@@ -123,8 +126,8 @@ class Responder:
             response.content_length = waiting.tell()
             await response.prepare(self._request)
             waiting.seek(0)
-            while piece := await asyncio.to_thread(waiting.read, _PIECE):
-                await response.write(piece)
+            while not self._is_head and (piece := await asyncio.to_thread(waiting.read, _PIECE)):
+                await _write(response, piece)
             return response
 
     async def _summarize(self, execution: Execution) -> None:
@@ -138,10 +141,12 @@ class Responder:
         encoder = self._new_encoder()
         response = web.StreamResponse(headers=self._headers)
         await response.prepare(self._request)
-        await response.write(await asyncio.to_thread(encoder.compress, begun))
+        if self._is_head:
+            return response
+        await _write(response, await asyncio.to_thread(encoder.compress, begun))
         try:
             async for piece in pieces:
-                await response.write(await asyncio.to_thread(encoder.compress, piece))
+                await _write(response, await asyncio.to_thread(encoder.compress, piece))
         except ClickHouseError as error:
             message = _tagged(error.text(self._facts.version), tag)
             if self._in_blocks:
@@ -155,6 +160,10 @@ class Responder:
         return response
 
     @property
+    def _is_head(self) -> bool:
+        return self._request.method == "HEAD"
+
+    @property
     def _is_encoded(self) -> bool:
         return self._in_blocks or self._encoding is not None
 
@@ -164,10 +173,21 @@ class Responder:
         return BlockEncoder() if self._in_blocks else new_encoder(self._encoding)
 
     async def _gather_progress(self, execution: Execution) -> None:
-        while execution.is_running:
+        for _ in range(_MOST_PROGRESS):
+            if not execution.is_running:
+                return
             await asyncio.sleep(self._interval)
             if progress := await execution.progress():
                 self._headers.add("X-ClickHouse-Progress", progress.header())
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """Send a piece; ConnectionError if the client does not take it in time, so that it holds no thread for ever."""
+    try:
+        async with asyncio.timeout(_SEND_TIMEOUT):
+            await response.write(data)
+    except TimeoutError:
+        raise ConnectionError("the client does not read its result") from None
 
 
 def _tagged(text: str, tag: str) -> bytes:

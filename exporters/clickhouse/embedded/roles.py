@@ -9,11 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
+from exporters.clickhouse.embedded.query import LABEL
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# What tells of others' queries: a user sees their own running ones, and of the rest nothing.
+_IS_ADMIN: Final = f"has(currentRoles(), '{Role.ADMIN}')"
+_OWN: Final = f"JSONExtractString(Settings['{LABEL}'], 'user') = JSONExtractString(getSetting('{LABEL}'), 'user')"
+_ROWS: Final = {"processes": f"{_IS_ADMIN} OR {_OWN}"} | dict.fromkeys(
+    ("asynchronous_inserts", "backups", "errors", "query_cache", "statements", "user_processes", "user_query_log"),
+    _IS_ADMIN,
+)
 FILE_NAME: Final = "tollgate-engine.xml"
 
 _READS: Final = "SHOW, SELECT, dictGet"
@@ -31,6 +39,7 @@ def write_configuration(directory: Path, backups: Path, max_server_memory_usage:
     file, which is its own `users_config`.
     """
     roles = "".join(f"<{role}><grants><query>{grant}</query></grants></{role}>" for role, grant in _GRANTS.items())
+    rows = "".join(f"<{table}><filter>{escape(rule)}</filter></{table}>" for table, rule in _ROWS.items())
     granted = "".join(f"<query>GRANT {role}</query>" for role in _GRANTS)
     (directory / FILE_NAME).write_text(
         f"""<clickhouse>
@@ -48,6 +57,7 @@ def write_configuration(directory: Path, backups: Path, max_server_memory_usage:
             <profile>default</profile>
             <quota>default</quota>
             <grants>{granted}</grants>
+            <databases><system>{rows}</system></databases>
         </default>
     </users>
 </clickhouse>

@@ -1,7 +1,7 @@
 """What each role may run: kinds of statement, functions, and settings. It judges what the engine's parser saw.
 
-This is the first of three walls. The second is the engine's own grants (`roles.py`), the third, for readers, its
-`readonly = 1`. Each alone keeps a client inside the database, but for the function `file`, which has no grant.
+This is the first of four walls. The second is the engine's own grants (`roles.py`), the third, for readers, its
+`readonly = 1`, the fourth the operating system's (`sandbox.py`).
 """
 
 from __future__ import annotations
@@ -108,6 +108,14 @@ class Rules:
                 raise ClickHouseError(READONLY, f"Setting {name} cannot be changed in the embedded ClickHouse")
         if query.is_get and not _reads(parsed):
             raise ClickHouseError(READONLY, "Cannot execute query in readonly mode: send it with POST")
+        if query.settings.get("readonly", "0") != "0" and not _reads(parsed):
+            raise ClickHouseError(READONLY, "Cannot execute query in readonly mode")
+        missing = sorted(parsed.all_parameters - set(query.parameters))
+        if missing:
+            # Not left to the engine: a session's connection would still know those of an earlier request.
+            raise ClickHouseError(UNKNOWN_QUERY_PARAMETER, f"Substitution `{missing[0]}` is not set")
+        if query.session is not None and parsed.kind == SET and "readonly" in dict(parsed.settings):
+            raise ClickHouseError(READONLY, "In a session readonly is a parameter of each request's URL, not of SET")
         if user.role is Role.ADMIN:
             return
         _check_kind(parsed, user)
@@ -120,9 +128,6 @@ class Rules:
             raise _denied(user, "this form of the statement; leave out APPLY, SETTINGS, parameters and arrayReduce")
         if not all(name is not None and _AGGREGATE.fullmatch(name) for name in parsed.aggregates):
             raise _denied(user, "an aggregate function by a name that is no plain text")
-        missing = sorted(name for name in parsed.parameters if name not in query.parameters)
-        if missing:
-            raise ClickHouseError(UNKNOWN_QUERY_PARAMETER, f"Substitution `{missing[0]}` is not set")
         identifiers = parsed.identifiers | {query.parameters[name].lower() for name in parsed.parameters}
         found = sorted(parsed.functions & self._refused | identifiers & self._outward)
         if found:

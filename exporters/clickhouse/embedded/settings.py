@@ -11,17 +11,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from config import ByteSize, Duration, Endpoint, Model, Secret
 from exporters.clickhouse.embedded.memory import machine_memory
-from exporters.clickhouse.embedded.users import DEFAULT_USER, Limits, Role, User, hash_password, is_loopback
+from exporters.clickhouse.embedded.users import DEFAULT_USER, OWN_PREFIX, Limits, Role, User, hash_password, is_loopback
 
 _GIB = 1 << 30
 _USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}")
-_OWN_NAMES = re.compile(r"tollgate(_.*)?")
 
 
 def _check_user_name(name: str) -> str:
     if not _USER_NAME.fullmatch(name):
         raise ValueError("is not a user's name; use 1 to 63 of letters, digits, _, ., @ and -")
-    if _OWN_NAMES.fullmatch(name):
+    if name.startswith(OWN_PREFIX):
         raise ValueError("is one of Tollgate's own users; choose a name that does not begin with tollgate")
     return name
 

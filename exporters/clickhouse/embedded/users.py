@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DEFAULT_USER: Final = "default"
+OWN_PREFIX: Final = "tollgate"
+"""What the names of the gateway's own users begin with, and no other's."""
 _USER_HEADER: Final = "X-ClickHouse-User"
 _KEY_HEADER: Final = "X-ClickHouse-Key"
 
@@ -64,6 +66,11 @@ class User:
     role: Role
     password_sha256_hex: str = ""
     limits: Limits = Limits()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the gateway itself."""
+        return self.name.startswith(OWN_PREFIX)
 
     @property
     def has_password(self) -> bool:
@@ -132,8 +139,8 @@ class Users:
         """The names of those who need no password."""
         return [user.name for user in self._users.values() if not user.has_password]
 
-    def authenticate(self, credentials: Credentials, host: str) -> User:
-        """The user of a request to `host`, its Host header; raises ClickHouseError."""
+    def authenticate(self, credentials: Credentials, headers: Mapping[str, str]) -> User:
+        """The user of a request with these headers; raises ClickHouseError."""
         user = self._users.get(credentials.name)
         if user is None or not user.accepts(credentials.password):
             if user is not None and not credentials.password:
@@ -145,13 +152,8 @@ class Users:
                 f"{credentials.name[:60]}: Authentication failed: password is incorrect, or there is no user with "
                 "such name",
             )
-        if not user.has_password and not _names_this_machine(host):
-            # A web page can make its own host name lead here, and then a browser on this machine would read for it.
-            raise ClickHouseError(
-                REQUIRED_PASSWORD,
-                f"{user.name}: Without a password only requests to localhost or an IP address are answered, not to "
-                f"{host[:60]!r}: set a password for this user",
-            )
+        if not user.has_password:
+            _refuse_web_pages(user, headers)
         return user
 
     def dump(self) -> str:
@@ -173,6 +175,26 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _refuse_web_pages(user: User, headers: Mapping[str, str]) -> None:
+    """Raise ClickHouseError where a page of a web site may be asking, by way of a browser on this machine.
+
+    A page can make its own host name lead here, or let the browser ask here from its own site.
+    """
+    host = headers.get("Host", "")
+    origin = headers.get("Origin", "")
+    if not _names_this_machine(host):
+        why = f"requests to localhost or an IP address are answered, not to {host[:60]!r}"
+    elif headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"} or (
+        origin and urlsplit(origin).netloc != host
+    ):
+        why = "requests that no other web site's page makes are answered"
+    else:
+        return
+    raise ClickHouseError(
+        REQUIRED_PASSWORD, f"{user.name}: Without a password only {why}: set a password for this user"
+    )
 
 
 def _names_this_machine(host: str) -> bool:

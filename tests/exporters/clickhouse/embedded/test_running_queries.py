@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
+import socket
 import threading
 import urllib.parse
 from typing import TYPE_CHECKING
@@ -128,7 +130,7 @@ def test_errors_are_blocks_where_the_client_reads_blocks(server: Server) -> None
 
     def plain(body: bytes) -> bytes:
         decoder = BlockDecoder()
-        data = decoder.feed(body)
+        data = b"".join(decoder.feed(body))
         decoder.finish()
         return data
 
@@ -156,6 +158,62 @@ def test_the_hello_of_clickhouse_go_is_answered_in_its_form(server: Server, vers
     answer = server.ask(sql, "ann", default_format="Native", client_protocol_version=version)
     assert answer.body.startswith((b"\x01\x00\x02\xff\xff\xff\xff\x00" if size >= 8 else b"") + b"\x04\x01")
     assert b"revision()\x06UInt32" + bytes(5 if size == 12 else 4) + b"\x0atimezone()" in answer.body
+
+
+class Unread:
+    """Clients that ask for a large result and never read it."""
+
+    def __init__(self, server: Server, count: int) -> None:
+        address = urllib.parse.urlsplit(server.url)
+        self._sockets = [socket.create_connection((address.hostname, address.port)) for _ in range(count)]
+        for number, each in enumerate(self._sockets):
+            query = urllib.parse.urlencode({"query_id": f"unread-{number}", "user": "writer", "password": "writer's"})
+            sql = b"SELECT number FROM numbers(100000000)"
+            head = f"POST /?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sql)}\r\n\r\n"
+            each.sendall(head.encode() + sql)
+
+    def close(self) -> None:
+        """Go away."""
+        for each in self._sockets:
+            each.close()
+
+
+def test_clients_that_do_not_read_keep_no_thread_from_an_admin(server: Server) -> None:
+    """However many do not read their results: inserts and admins go on, and a KILL frees the readers' threads."""
+    unread = Unread(server, 16)
+    try:
+        count = "SELECT count() FROM system.processes WHERE startsWith(query, 'SELECT number FROM numbers(100000000)')"
+        until(lambda: server.ask(count, "admin").body == b"16\n")
+        assert server.ask("INSERT INTO shop.t FORMAT TSV\n", "writer").status == 200
+        killed = server.ask("KILL QUERY WHERE query_id LIKE 'unread-%' SYNC", "admin")
+        assert killed.body.count(b"finished") == 16
+        assert server.ask("SELECT 1").body == b"1\n"
+    finally:
+        unread.close()
+
+
+def test_a_head_has_no_body(server: Server) -> None:
+    """HEAD answers a large result with its headers alone, so that the next answer on the connection is not lost."""
+    address = urllib.parse.urlsplit(server.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
+    query = urllib.parse.quote("SELECT number FROM numbers(300000)")
+    for more in ("", "&wait_end_of_query=1"):
+        connection.request("HEAD", f"/?query={query}{more}")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        connection.request("GET", "/?query=SELECT+7")
+        assert connection.getresponse().read() == b"7\n"
+    connection.close()
+
+
+def test_a_bomb_of_many_blocks_is_taken_one_by_one(server: Server) -> None:
+    """A few thousand bytes that stand for gigabytes of blocks are refused early, and are never held as a whole."""
+    encoder = BlockEncoder()
+    block = encoder.compress(bytes(1 << 20))
+    before = resident_bytes(server)
+    answer = server.ask(gzip.compress(block * 2000), decompress="1", headers={"Content-Encoding": "gzip"})
+    assert answer.code == 229
+    assert resident_bytes(server) - before < 200_000_000
 
 
 def resident_bytes(server: Server) -> int:

@@ -52,6 +52,21 @@ def test_a_passing_setting_does_not_stay_in_a_session(server: Server) -> None:
     assert server.ask("SELECT getSetting('max_block_size')", "admin", **session).body != b"7\n"
 
 
+def test_a_parameter_is_gone_with_its_request(server: Server) -> None:
+    """What one request of a session gave as a parameter is unknown to the next."""
+    session = {"session_id": "parameters"}
+    assert server.ask("SELECT {x:String}", "admin", **session, param_x="here").body == b"here\n"
+    assert server.ask("SELECT {x:String}", "admin", **session).code == 456
+
+
+def test_readonly_does_not_lock_a_session(server: Server) -> None:
+    """A session cannot set readonly for good; a request's readonly holds for it alone."""
+    session = {"session_id": "readonly"}
+    assert server.ask("SET readonly = 1", "writer", **session).code == 164
+    assert server.ask("INSERT INTO shop.t SELECT 1 WHERE 0", "writer", **session, readonly="1").code == 164
+    assert server.ask("INSERT INTO shop.t SELECT 1 WHERE 0", "writer", **session).status == 200
+
+
 def test_a_session_must_be_there_if_that_is_asked(server: Server) -> None:
     """session_check refuses to begin a session."""
     answer = server.ask("SELECT 1", session_id="unheard-of", session_check="1")

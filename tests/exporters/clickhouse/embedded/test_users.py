@@ -48,6 +48,10 @@ def test_every_way_to_say_who_one_is_works(server: Server) -> None:
         (basic("ann", "ann's"), {"user": "ann"}, 516, 403),
         ({}, {"user": "ann", "password": "wrong"}, 516, 403),
         ({"Host": "rebound.example:8123"}, {}, 194, 401),
+        ({"Sec-Fetch-Site": "cross-site"}, {}, 194, 401),
+        ({"Sec-Fetch-Site": "same-site"}, {}, 194, 401),
+        ({"Origin": "https://evil.example"}, {}, 194, 401),
+        ({"Origin": "null"}, {}, 194, 401),
     ],
 )
 def test_who_is_not_known_runs_nothing(
@@ -58,6 +62,29 @@ def test_who_is_not_known_runs_nothing(
     assert (answer.code, answer.status) == (code, status), answer.text
     assert "wrong" not in answer.text
     assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+def test_no_answer_is_taken_for_a_script(server: Server) -> None:
+    """Browsers are told to take an answer for nothing but what it says it is."""
+    assert server.ask("SELECT 1").headers["X-Content-Type-Options"] == "nosniff"
+    assert server.ask("SELECT").headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_users_see_no_others_queries(server: Server) -> None:
+    """A reader sees neither others' running queries nor what errors quoted of ended ones; an admin sees both."""
+    server.ask("SELECT 'secret of the admin' FROM nothing.nothing", "admin")
+    assert server.ask("SELECT count() FROM system.errors", "ann").body == b"0\n"
+    slow = "SELECT count() FROM numbers(1000000000000) WHERE number % 7 AND 'secret' != ''"
+    thread = threading.Thread(target=server.ask, args=(slow, "admin"), kwargs={"query_id": "secret"})
+    thread.start()
+    running = (
+        "SELECT countIf(query LIKE '%numbers(1000000000000)%' AND query NOT LIKE '%processes%') FROM system.processes"
+    )
+    until(lambda: server.ask(running, "admin").body == b"1\n")
+    assert server.ask(running, "ann").body == b"0\n"
+    assert "secret" not in server.ask("SHOW PROCESSLIST", "ann").text
+    server.ask("KILL QUERY WHERE query_id = 'secret' SYNC", "admin")
+    thread.join()
 
 
 def test_a_foreign_host_name_is_no_matter_with_a_password(server: Server) -> None:
@@ -138,6 +165,14 @@ def test_a_user_runs_a_bounded_number_of_queries(server: Server) -> None:
     assert server.ask("SELECT 1", "ann").body == b"1\n"
 
 
+def test_readonly_in_the_url_is_kept_to(server: Server) -> None:
+    """Who asks for readonly writes nothing, whatever the role."""
+    for user in ("writer", "admin"):
+        assert server.ask("INSERT INTO shop.t SELECT 1", user, readonly="1").code == 164
+    assert server.ask("CREATE TABLE shop.never (a UInt8) ENGINE = Memory", "admin", readonly="2").code == 164
+    assert server.ask("EXISTS TABLE shop.never", "admin", readonly="1").body == b"0\n"
+
+
 def test_all_queries_share_bounded_memory(server: Server) -> None:
     """What no user's limit stops, the server's does."""
     answer = server.ask("SELECT groupArray(number) FROM numbers(1000000000)", "admin")
@@ -155,6 +190,6 @@ def test_users_come_through_a_line_as_they_are() -> None:
 def test_a_password_may_hold_any_character() -> None:
     """Colons and letters beyond ASCII are part of a Basic password."""
     users = Users([User("ann", Role.READER, hash_password("a:ü"), Limits())])
-    assert users.authenticate(Credentials.of(basic("ann", "a:ü"), {}), "").name == "ann"
+    assert users.authenticate(Credentials.of(basic("ann", "a:ü"), {}), {}).name == "ann"
     with pytest.raises(ClickHouseError, match="AUTHENTICATION_FAILED"):
-        users.authenticate(Credentials.of(basic("ann", "a"), {}), "")
+        users.authenticate(Credentials.of(basic("ann", "a"), {}), {})
