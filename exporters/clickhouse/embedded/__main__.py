@@ -54,6 +54,7 @@ def main() -> int:
                     backups=(arguments.backups or arguments.path.with_name("backups")).resolve(),
                     max_server_memory_usage=arguments.max_server_memory_usage,
                     lock_timeout=arguments.lock_timeout,
+                    grace=arguments.grace,
                     with_stdin=arguments.exit_with_stdin,
                 )
             )
@@ -94,6 +95,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--exit-with-stdin", action="store_true", help="exit when stdin ends: so a parent that dies takes this with it"
+    )
+    parser.add_argument(
+        "--grace", type=float, default=3.0, help="seconds for running queries at the end (default: %(default)s)"
     )
     parser.add_argument("--backups", type=Path, help="where BACKUP may write (default: `backups` beside the database)")
     parser.add_argument("--users-on-stdin", action="store_true", help="read the users from the first line of stdin")

@@ -119,7 +119,12 @@ class EmbeddedClickHouse:
 
     async def _launch(self) -> ChildProcess:
         child = await ChildProcess.spawn(
-            self._path, self._host, self._port, users=self._users, memory=self._max_server_memory_usage
+            self._path,
+            self._host,
+            self._port,
+            users=self._users,
+            memory=self._max_server_memory_usage,
+            grace=self._stop_timeout / 3,
         )
         try:
             await self._answers(child)

@@ -39,18 +39,18 @@ class ChildProcess:
         self._relay = asyncio.create_task(self._relay_log())
 
     @classmethod
-    async def spawn(cls, path: Path, host: str, port: int, *, users: Users, memory: int) -> ChildProcess:
+    async def spawn(cls, path: Path, host: str, port: int, *, users: Users, memory: int, grace: float) -> ChildProcess:
         """Start a child. It ends with this process, whose end closes its stdin, and not by the terminal's SIGINT.
 
-        `memory` is the most its queries may use together, in bytes; 0 leaves it to the engine. The users go to its
-        stdin, where no list of processes shows them.
+        `memory` is the most its queries may use together, in bytes; 0 leaves it to the engine. `grace` is how many
+        seconds they have at the end. The users go to its stdin, where no list of processes shows them.
         """
         module = "exporters.clickhouse.embedded"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # whatever the working directory holds is not what `-m` must find
             *("-m", module, "--path", str(path), "--host", host, "--port", str(port), "--exit-with-stdin"),
-            *("--users-on-stdin", "--max-server-memory-usage", str(memory)),
+            *("--users-on-stdin", "--max-server-memory-usage", str(memory), "--grace", str(grace)),
             env={name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)},
             stdin=PIPE,
             stdout=DEVNULL,

@@ -24,7 +24,6 @@ from exporters.clickhouse.embedded.users import is_loopback
 if TYPE_CHECKING:
     from exporters.clickhouse.embedded.users import Users
 
-_GRACE: Final = 3.0  # seconds for running queries at the end; aiohttp waits twice as long at most
 _KEEP_ALIVE: Final = 60.0  # seconds; longer than clients keep an idle connection, so that they close it, not we
 _MAX_URL: Final = 1 << 20  # ClickHouse's http_max_uri_size
 _NICENESS: Final = 5
@@ -42,9 +41,12 @@ async def serve(
     backups: Path,
     max_server_memory_usage: int,
     lock_timeout: float,
+    grace: float,
     with_stdin: bool,
 ) -> bool:
     """Serve the database in `path` until the end; True if no query was still running then.
+
+    `grace` is how many seconds running queries have at the end; aiohttp waits twice as long at most.
 
     Raises StartError, ClickHouseError, or ImportError without chdb, where it does not start.
     """
@@ -62,7 +64,7 @@ async def serve(
                 loop.add_signal_handler(number, ended.set)
             if with_stdin:
                 await _end_with_stdin(ended)
-            await _answer_until(ended, engine, users, host, port)
+            await _answer_until(ended, engine, users, host, port, grace=grace)
             if engine.queries:
                 return False
             engine.close()
@@ -73,7 +75,9 @@ async def serve(
     return True
 
 
-async def _answer_until(ended: asyncio.Event, engine: Engine, users: Users, host: str, port: int) -> None:
+async def _answer_until(
+    ended: asyncio.Event, engine: Engine, users: Users, host: str, port: int, *, grace: float
+) -> None:
     runner = web.AppRunner(
         create_app(engine, users),
         handler_cancellation=True,  # a client that goes away ends its query
@@ -81,7 +85,7 @@ async def _answer_until(ended: asyncio.Event, engine: Engine, users: Users, host
         auto_decompress=False,  # the request's own errors, in ClickHouse's form
         keepalive_timeout=_KEEP_ALIVE,
         max_line_size=_MAX_URL,
-        shutdown_timeout=_GRACE,
+        shutdown_timeout=grace,
     )
     await runner.setup()
     try:
