@@ -127,7 +127,7 @@ class Responder:
             await response.prepare(self._request)
             waiting.seek(0)
             while not self._is_head and (piece := await asyncio.to_thread(waiting.read, _PIECE)):
-                await _write(response, piece)
+                await self._write(response, piece)
             return response
 
     async def _summarize(self, execution: Execution) -> None:
@@ -143,21 +143,31 @@ class Responder:
         await response.prepare(self._request)
         if self._is_head:
             return response
-        await _write(response, await asyncio.to_thread(encoder.compress, begun))
+        await self._write(response, await asyncio.to_thread(encoder.compress, begun))
         try:
             async for piece in pieces:
-                await _write(response, await asyncio.to_thread(encoder.compress, piece))
+                await self._write(response, await asyncio.to_thread(encoder.compress, piece))
         except ClickHouseError as error:
             message = _tagged(error.text(self._facts.version), tag)
             if self._in_blocks:
-                await response.write(encoder.flush() + literal_block(message))
+                await self._write(response, encoder.flush() + literal_block(message))
             else:
-                await response.write(encoder.compress(message) + encoder.flush())
+                await self._write(response, encoder.compress(message) + encoder.flush())
             if self._request.transport is not None:
                 self._request.transport.close()
             return response
-        await response.write(encoder.flush())
+        await self._write(response, encoder.flush())
         return response
+
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
+        """Send a piece; ConnectionError if the client does not take it in time, so that it holds no thread for ever."""
+        try:
+            async with asyncio.timeout(_SEND_TIMEOUT):
+                await response.write(data)
+        except TimeoutError:
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionError("the client does not read its result") from None
 
     @property
     def _is_head(self) -> bool:
@@ -179,15 +189,6 @@ class Responder:
             await asyncio.sleep(self._interval)
             if progress := await execution.progress():
                 self._headers.add("X-ClickHouse-Progress", progress.header())
-
-
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Send a piece; ConnectionError if the client does not take it in time, so that it holds no thread for ever."""
-    try:
-        async with asyncio.timeout(_SEND_TIMEOUT):
-            await response.write(data)
-    except TimeoutError:
-        raise ConnectionError("the client does not read its result") from None
 
 
 def _tagged(text: str, tag: str) -> bytes:
