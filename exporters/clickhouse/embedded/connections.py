@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -27,7 +26,7 @@ from exporters.clickhouse.embedded.prepared import Prepared
 from exporters.clickhouse.embedded.query import LABEL, Progress, Query
 from exporters.clickhouse.embedded.roles import FILE_NAME, write_configuration
 from exporters.clickhouse.embedded.rules import OUTWARD_CATEGORIES, QUERIES, Rules
-from exporters.clickhouse.embedded.sql import quoted
+from exporters.clickhouse.embedded.sql import is_name, quoted
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ _LONGEST_QUERY: Final = 64 << 20  # of what the parser is given, where a query s
 
 # chdb takes these for Python objects, not for formats of ClickHouse.
 _NOT_FORMATS: Final = frozenset({"arrowtable", "dataframe", "datastore"})
-_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Connections:
@@ -218,6 +216,6 @@ def _emptied(directory: Path) -> Path:
 
 
 def _checked_format(name: str) -> str:
-    if not _WORD.fullmatch(name):
+    if not is_name(name):
         raise ClickHouseError(UNKNOWN_FORMAT, f"Unknown format {name[:60]}.")
     return name

@@ -69,7 +69,7 @@ class Engine:
         self._controller = ThreadPoolExecutor(1, "clickhouse-control")
         self._sessions = Sessions(time.monotonic)
         self._running: Counter[str] = Counter()
-        self._query_ids: dict[str, Execution | None] = {}
+        self._executions: dict[str, Execution | None] = {}
         loop = asyncio.get_running_loop()
         self._connections.let_go = lambda query_id: _called_in(loop, self._let_go, query_id)
         self._sweeping: asyncio.Task[None] | None = None
@@ -77,7 +77,7 @@ class Engine:
     @property
     def queries(self) -> int:
         """Queries that run or wait for a thread."""
-        return len(self._query_ids)
+        return len(self._executions)
 
     @asynccontextmanager
     async def admitted(self, user: User, query_id: str, parameters: Mapping[str, str]) -> AsyncIterator[Admission]:
@@ -90,7 +90,7 @@ class Engine:
         if session is not None and self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep(), name="sessions")
         self._running[user.name] += 1
-        self._query_ids[query_id] = None
+        self._executions[query_id] = None
         admission = Admission(self, session)
 
         async def leave() -> None:
@@ -98,7 +98,7 @@ class Engine:
                 await admission.end()
             finally:
                 self._running[user.name] -= 1
-                self._query_ids.pop(query_id, None)
+                self._executions.pop(query_id, None)
                 if session is not None:
                     is_last = parameters.get("close_session") in {"1", "true"}
                     await self._close(self._sessions.release(session, close=is_last))
@@ -111,13 +111,13 @@ class Engine:
 
     def execution(self, query: Query) -> Execution:
         """A query to be started, on the threads of its kind; raises ClickHouseError."""
-        made = self._query_ids[query.query_id] = Execution(
+        made = self._executions[query.query_id] = Execution(
             self._connections, query, self._pool(query), self._controller
         )
         return made
 
     def _let_go(self, query_id: str) -> None:
-        execution = self._query_ids.get(query_id)
+        execution = self._executions.get(query_id)
         if execution is not None:
             execution.let_go()
 
@@ -154,7 +154,7 @@ class Engine:
                 f"Too many simultaneous queries for user {user.name}. "
                 f"Current: {self._running[user.name]}, maximum: {limit}",
             )
-        if query_id in self._query_ids:
+        if query_id in self._executions:
             raise ClickHouseError(
                 QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, f"Query with id = {query_id[:60]} is already running."
             )

@@ -30,14 +30,16 @@ class Execution:
         self._pool = pool
         self._controller = controller
         self._pipe = Pipe()
-        self._preparing: Future[Prepared] | None = None
+        self._job: Future[Prepared] | None = None
+        self._preparing: asyncio.Future[Prepared] | None = None
         self._prepared: Prepared | None = None
         self._running: asyncio.Future[Result] | None = None
 
     async def start(self) -> None:
         """Check the query and begin to run it; raises ClickHouseError."""
-        self._preparing = self._pool.submit(self._connections.prepare, self._query, self._pipe.path)
-        prepared = self._prepared = await asyncio.shield(asyncio.wrap_future(self._preparing))
+        self._job = self._pool.submit(self._connections.prepare, self._query, self._pipe.path)
+        self._preparing = asyncio.wrap_future(self._job)
+        prepared = self._prepared = await asyncio.shield(self._preparing)
         self._running = asyncio.get_running_loop().run_in_executor(self._pool, self._run, prepared)
 
     @property
@@ -75,9 +77,9 @@ class Execution:
 
     async def end(self) -> None:
         """End the query, also one that still runs, and give everything free."""
-        if self._preparing is not None and not self._preparing.cancel() and self._prepared is None:
-            await asyncio.wait({preparing := asyncio.wrap_future(self._preparing)})
-            self._prepared = preparing.result() if preparing.exception() is None else None
+        if self._job is not None and self._preparing is not None and not self._job.cancel() and self._prepared is None:
+            await asyncio.wait({self._preparing})
+            self._prepared = self._preparing.result() if self._preparing.exception() is None else None
         if self._running is not None:
             await self._stop(self._running)
         self._pipe.close()

@@ -9,7 +9,7 @@ from exporters.clickhouse.embedded import kill
 from exporters.clickhouse.embedded.errors import ACCESS_DENIED, UNKNOWN_SETTING, UNKNOWN_TABLE, ClickHouseError
 from exporters.clickhouse.embedded.query import LABEL, Progress, Query, Result
 from exporters.clickhouse.embedded.rules import KILL, QUERIES, SET, USE
-from exporters.clickhouse.embedded.sql import quoted
+from exporters.clickhouse.embedded.sql import is_name, quoted
 from exporters.clickhouse.embedded.users import Role
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from exporters.clickhouse.embedded.connections import Connections
     from exporters.clickhouse.embedded.grammar import Parsed
 
-_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _AS_FILE: Final = "the grant READ ON FILE"
 _NO_TABLE: Final = (
     "Unknown table: the database `default` has no table of that name. Name the table with its database, as in "
@@ -183,7 +182,7 @@ def _set(connection: Any, settings: Mapping[str, str]) -> None:
 
 
 def _checked(name: str) -> str:
-    if not _WORD.fullmatch(name):
+    if not is_name(name):
         raise ClickHouseError(UNKNOWN_SETTING, f"Unknown setting '{name[:60]}'.")
     return name
 

@@ -6,7 +6,6 @@ https://clickhouse.com/docs/interfaces/http
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Final, cast
@@ -129,11 +128,16 @@ def _statement(source: IO[bytes]) -> Statement:
     text = source.read(_HEAD)
     if len(text) < _HEAD:
         return parse(text)
-    with contextlib.suppress(ClickHouseError):  # such a head may end within a string, and so seem wrong
-        statement = parse(text)
-        if statement.input_format is not None:
-            return statement
-    return parse(text + source.read())
+    return _insert_with_data(text) or parse(text + source.read())
+
+
+def _insert_with_data(head: bytes) -> Statement | None:
+    """The INSERT that the head of a long text is, with its data behind it; None if it is none."""
+    try:
+        statement = parse(head)
+    except ClickHouseError:  # such a head may end within a string, and so seem wrong
+        return None
+    return statement if statement.input_format is not None else None
 
 
 async def _read_body(request: web.Request, options: Options, source: IO[bytes], user: User) -> None:
@@ -176,10 +180,10 @@ def _require_insert(source: IO[bytes], user: User) -> None:
     source.seek(0)
     head = source.read(_HEAD)
     source.seek(end)
-    with contextlib.suppress(ClickHouseError):  # such a head may end within a string, and so seem wrong
-        if user.role is not Role.READER and parse(head).input_format is not None:
-            return
-    raise ClickHouseError(QUERY_IS_TOO_LARGE, f"The query is longer than {_LONGEST_TEXT} bytes and no INSERT with data")
+    if user.role is Role.READER or _insert_with_data(head) is None:
+        raise ClickHouseError(
+            QUERY_IS_TOO_LARGE, f"The query is longer than {_LONGEST_TEXT} bytes and no INSERT with data"
+        )
 
 
 async def _with_form(request: web.Request, options: Options) -> Options:

@@ -27,6 +27,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MOST_TOKENS: Final = 500_000
 _DATA_START: Final = re.compile(rb"[ \t\f]*\r?\n?")
 _DEPTH: Final = {b"(": 1, b"[": 1, b"{": 1, b")": -1, b"]": -1, b"}": -1}
@@ -191,6 +192,11 @@ def _plain(text: bytes, first: _Token | None, tokens: Iterator[_Token]) -> State
         result_clauses=(end if output_format is None else at) if is_query else None,
         is_kill=first is not None and first.upper == b"KILL",
     )
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a plain name, as of a setting or a format, that may stand in a statement as it is."""
+    return _NAME.fullmatch(text) is not None
 
 
 def quoted(value: str, quote: str = "'") -> str:

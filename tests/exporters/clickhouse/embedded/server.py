@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporters.clickhouse.embedded import Limits, Role, User, Users, hash_password
+from tests.end_to_end.harness import ask, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +26,6 @@ USERS = {
     "admin": User("admin", Role.ADMIN, hash_password("admin's")),
 }
 _PATIENCE = 30.0
-_INTERVAL = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +76,8 @@ class Server:
             sent.pop("X-ClickHouse-Key")
         query = urllib.parse.urlencode(parameters)
         data = body if method == "POST" else None
-        request = urllib.request.Request(f"{self.url}/?{query}", data, sent | dict(headers or {}), method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
-                return Answer(response.status, dict(response.headers), response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, dict(error.headers), error.read())
+        got = ask(f"{self.url}/?{query}", data, sent | dict(headers or {}), method)
+        return Answer(got.status, got.headers, got.body)
 
 
 @contextmanager
@@ -112,14 +104,6 @@ def running(directory: Path, free_port: Callable[[], int], *, memory: int = GIB)
         finally:
             process.terminate()
             process.wait(_PATIENCE)
-
-
-def until(happened: Callable[[], bool], seconds: float = _PATIENCE) -> None:
-    """Wait for something in the server, for a bounded time."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"nothing happened within {seconds:g} s"
-        time.sleep(_INTERVAL)
 
 
 def _answers(server: Server) -> bool:
