@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,16 +20,17 @@ import structlog
 
 from gateway.bisection import insert_all_but_bad
 from gateway.spool.cut import Placement, Unit, load_or_cut, token
-from gateway.spool.segment import DamagedSegmentError, Segment, read_segment
-from otlp.errors import PermanentError, RetryableError
+from gateway.spool.segment import DamagedSegmentError, Segment, read_segment, read_tally
+from gateway.spool.tally import DEAD_LETTERED, STORED, Tally
+from otlp.errors import RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from gateway.bisection import Refused
     from gateway.dead_letters import DeadLetters
+    from gateway.ledger import Ledger
     from gateway.pipeline import Pipeline
     from gateway.spool.room import Room
     from gateway.spool.spool import Spool
@@ -41,7 +42,6 @@ log = structlog.get_logger()
 _IDLE = 0.05
 _EXPIRE_EVERY = 5.0
 _LOOK_EVERY = 0.5
-_REPLAY_EVERY = 1.0
 
 
 class Exporter(Protocol):
@@ -55,6 +55,9 @@ class Exporter(Protocol):
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows; RetryableError or PermanentError if that is not confirmed."""
+
+    def ping(self) -> None:
+        """RetryableError if it is of no use to try an insert now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,10 @@ class ExportLoop:
         spool: Spool,
         pipeline: Pipeline,
         exporter: Exporter,
-        dead_letters: DeadLetters,
         metrics: Metrics,
         *,
+        ledger: Ledger,
+        dead_letters: DeadLetters,
         room: Room,
         worker: Executor,
         backoff: Backoff,
@@ -94,6 +98,7 @@ class ExportLoop:
         self._spool = spool
         self._pipeline = pipeline
         self._exporter = exporter
+        self._ledger = ledger
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._room = room
@@ -104,16 +109,12 @@ class ExportLoop:
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Count what is waiting, and begin to export."""
-        waiting = await self._in_worker(lambda: sum(_rows_of(path) for path in self._spool.sealed()))
-        self._metrics.recovered.inc(waiting)
-        self._metrics.in_spool.inc(waiting)
+    def start(self) -> None:
+        """Begin to export."""
         self._tasks = [
             asyncio.create_task(self._seal_by_age(), name="seal"),
             asyncio.create_task(self._look_after_spool(), name="spool"),
             asyncio.create_task(self._run(), name="export"),
-            asyncio.create_task(self._replay(), name="replay"),
         ]
 
     async def stop(self, patience: float) -> None:
@@ -127,8 +128,8 @@ class ExportLoop:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _in_worker(self, function: Callable[[], int]) -> int:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+    async def _in_worker(self, function: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._worker, function)
 
     async def _seal_by_age(self) -> None:
         """Seal the open segment once every `max_age`.
@@ -158,29 +159,6 @@ class ExportLoop:
                 log.error("the spool's directory cannot be looked after; this is tried again", error=str(error))
             await self._wait(_LOOK_EVERY)
 
-    async def _replay(self) -> None:
-        """Insert dead letters once more when a person asks for it."""
-        while not self._stopping.is_set():
-            await self._wait(_REPLAY_EVERY)
-            try:
-                await self._in_worker(self._replay_all)
-            except (OSError, RetryableError) as error:
-                log.warning("dead letters cannot be replayed now; this is tried again", error=str(error))
-
-    def _replay_all(self) -> int:
-        letters = self._dead_letters.to_replay()
-        for letter in letters:
-            try:
-                self._exporter.insert(letter.table, self._dead_letters.rows(letter), letter.token)
-            except PermanentError as error:
-                log.error("ClickHouse refuses replayed rows too", letter=letter.name, error=str(error))
-                self._dead_letters.refused_again(letter, error)
-            else:
-                log.info("dead letters are replayed", letter=letter.name, table=letter.table, rows=letter.rows)
-                self._metrics.replayed.labels(letter.table).inc(letter.rows)
-                self._dead_letters.drop(letter)
-        return len(letters)
-
     async def _run(self) -> None:
         """Export segment after segment; once stopping, until none is left or an attempt fails."""
         while True:
@@ -196,12 +174,12 @@ class ExportLoop:
 
     async def _export(self, path: Path) -> bool:
         """Export one segment; false if it must wait for the next start."""
-        done: set[int] = set()
+        progress = _Progress()
         failures = 0
         while True:
             delay = self._backoff.delay(failures + 1)
             try:
-                await self._in_worker(lambda: self._send(path, done))
+                await self._in_worker(lambda: self._send(path, progress))
             except RetryableError as error:
                 log.warning(
                     "an insert failed and is tried again", segment=path.stem, delay=round(delay, 2), error=str(error)
@@ -228,29 +206,42 @@ class ExportLoop:
         except TimeoutError:
             return
 
-    def _send(self, path: Path, done: set[int]) -> int:
-        """Insert the units of a segment that are not `done`, then move the segment on; returns how many it sent."""
+    def _send(self, path: Path, progress: _Progress) -> None:
+        """Insert the units of a segment that are not done yet, then move the segment on."""
+        if progress.is_begun:
+            # Reading and unpacking a segment again is dear, and of no use while ClickHouse is away.
+            self._exporter.ping()
+        progress.is_begun = True
         try:
             segment = read_segment(path)
         except DamagedSegmentError as error:
             log.error("a segment is unreadable and is set aside", segment=path.stem, error=str(error))
             self._metrics.damaged_segments.inc()
+            self._ledger.settle(path, read_tally(path), Tally())
             self._spool.damaged(path)
-            return 0
-        if segment.damaged_bytes and not done:
-            log.warning("the end of a segment is cut off", segment=path.stem, bytes=segment.damaged_bytes)
-            self._metrics.damaged_bytes.inc(segment.damaged_bytes)
+            return
+        self._tell_damage(path, segment, progress)
         rows = self._exporter.unpack(pa.Table.from_batches(segment.records, segment.schema))
-        sent = 0
         for unit in self._units(path, segment, rows):
-            if unit.number not in done:
-                self._insert(
-                    segment, unit, pa.concat_tables(rows.slice(start, stop - start) for start, stop in unit.ranges)
-                )
-                done.add(unit.number)
-                sent += 1
+            if unit.number not in progress.done:
+                self._insert(path.stem, unit, rows, progress.settled)
+                progress.done.add(unit.number)
+        self._ledger.settle(path, segment.tally, progress.settled)
         self._spool.stored(path)
-        return sent
+
+    def _tell_damage(self, path: Path, segment: Segment, progress: _Progress) -> None:
+        """Log, count and set aside what cannot be read, once."""
+        if progress.is_damage_told:
+            return
+        if segment.damage:
+            self._spool.set_aside(path, segment.damage)
+            size = sum(stop - start for start, stop in segment.damage)
+            log.error("parts of a segment are unreadable and set aside", segment=path.stem, ranges=segment.damage)
+            self._metrics.damaged_bytes.labels("amid").inc(size)
+        if segment.torn:
+            log.warning("a write at the end of a segment was cut off", segment=path.stem, bytes=segment.torn)
+            self._metrics.damaged_bytes.labels("end").inc(segment.torn)
+        progress.is_damage_told = True
 
     def _units(self, path: Path, segment: Segment, rows: pa.Table) -> list[Unit]:
         sizes = np.repeat(
@@ -261,47 +252,45 @@ class ExportLoop:
             Placement(table, numbers, months, sizes[numbers])
             for table, (numbers, months) in self._exporter.place(rows).items()
         ]
-        return load_or_cut(path.with_suffix(".cut"), segment.header.segment, placements)
+        return load_or_cut(path.with_suffix(".cut"), path.stem, placements)
 
-    def _insert(self, segment: Segment, unit: Unit, rows: pa.Table) -> None:
-        """Insert a unit; the rows of it that ClickHouse refuses for good go to the dead letters."""
+    def _insert(self, segment: str, unit: Unit, rows: pa.Table, settled: Tally) -> None:
+        """Insert a unit's part of a segment's rows; what ClickHouse refuses for good goes to the dead letters."""
         started = time.perf_counter()
-        name = segment.header.segment
+        part = pa.concat_tables(rows.slice(start, stop - start) for start, stop in unit.ranges)
         refused = insert_all_but_bad(
-            rows, token(name, unit), lambda part, part_token: self._exporter.insert(unit.table, part, part_token)
+            part, token(segment, unit), lambda rows, rows_token: self._exporter.insert(unit.table, rows, rows_token)
         )
-        for part in refused:
+        dead: Counter[str] = Counter()
+        for bad in refused:
             log.error(
                 "ClickHouse refuses rows for good; they are in the dead letters",
-                segment=name,
+                segment=segment,
                 unit=unit.number,
                 table=unit.table,
-                rows=part.stop - part.start,
-                error=str(part.error),
+                rows=bad.stop - bad.start,
+                error=str(bad.error),
             )
-            self._dead_letters.add(name, unit, part, rows.slice(part.start, part.stop - part.start))
+            bad_rows = part.slice(bad.start, bad.stop - bad.start)
+            self._dead_letters.add(segment, unit, bad, bad_rows)
+            dead.update(_by_destination(bad_rows))
         self._metrics.exporter_inserts.labels(unit.table).inc()
         self._metrics.exporter_seconds.observe(time.perf_counter() - started)
         if unit.table == self._main_table:
-            self._count(rows, refused)
+            for destination, count in _by_destination(part).items():
+                settled.add(destination, STORED, count - dead[destination])
+                settled.add(destination, DEAD_LETTERED, dead[destination])
 
-    def _count(self, rows: pa.Table, refused: list[Refused]) -> None:
-        """Close the ledger of a unit: each of its rows is stored, or in the dead letters."""
-        dead: Counter[str] = Counter()
-        for part in refused:
-            dead.update(_by_destination(rows.slice(part.start, part.stop - part.start)))
-        for destination, count in _by_destination(rows).items():
-            self._metrics.stored.labels(destination).inc(count - dead[destination])
-            self._metrics.dead_lettered.labels(destination).inc(dead[destination])
-            self._metrics.in_spool.dec(count)
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the export of a segment is: the numbers of its units that are done, and what became of their rows."""
+
+    done: set[int] = field(default_factory=set)
+    settled: Tally = field(default_factory=Tally)
+    is_begun: bool = False
+    is_damage_told: bool = False
 
 
 def _by_destination(rows: pa.Table) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in pc.value_counts(rows["Destination"]).to_pylist()}
-
-
-def _rows_of(path: Path) -> int:
-    try:
-        return read_segment(path).rows
-    except DamagedSegmentError:
-        return 0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 import structlog
 
+from gateway.spool.tally import ACCEPTED, RECEIVED, Tally, rejected_for
 from otlp.batch import Request
 from otlp.builder import SpanBatchBuilder
 from otlp.errors import PermanentError, RetryableError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from gateway.ledger import Ledger
     from gateway.spool.room import Room
     from gateway.spool.spool import Spool
     from gateway.telemetry.metrics import Metrics
@@ -90,6 +92,7 @@ class Pipeline:
         *,
         limits: PipelineLimits,
         room: Room,
+        ledger: Ledger,
         metrics: Metrics,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -99,6 +102,8 @@ class Pipeline:
         self._context = context
         self._limits = limits
         self._room = room
+        self._ledger = ledger
+        self._unwritten = Tally()
         self._metrics = metrics
         self._clock = clock
         self._waiting: list[_Export] = []
@@ -177,32 +182,24 @@ class Pipeline:
         self._waiting_bytes -= size
         return batch
 
-    def _settle(self, export: _Export, outcome: _Outcome) -> None:
-        """Count, and answer the sender if it is still there."""
-        destination = export.request.destination
-        answer = outcome.answer
-        rejected = answer.rejected if isinstance(answer, Accepted) else 0
-        self._metrics.received.labels(destination).inc(outcome.spans + rejected)
-        if rejected:
-            self._metrics.rejected.labels(destination, "invalid").inc(rejected)
-        if isinstance(answer, Exception):
-            self._metrics.rejected.labels(destination, outcome.reason).inc(outcome.spans)
-        else:
-            self._metrics.accepted.labels(destination).inc(outcome.spans)
-            self._metrics.in_spool.inc(outcome.spans)
+    @staticmethod
+    def _settle(export: _Export, outcome: _Outcome) -> None:
+        """Answer the sender if it is still there."""
         if export.answer.cancelled():
             return
-        if isinstance(answer, Exception):
-            export.answer.set_exception(answer)
+        if isinstance(outcome.answer, Exception):
+            export.answer.set_exception(outcome.answer)
         else:
-            export.answer.set_result(answer)
+            export.answer.set_result(outcome.answer)
 
     def _process(self, exports: list[_Export]) -> list[_Outcome]:
         """Decode, process, encode and store a batch. Runs in the worker thread; never raises."""
         started = time.perf_counter()
         records, outcomes = self._to_rows(exports)
+        tally = _tally(exports, outcomes)
+        tally.update(self._unwritten)
         try:
-            self._room.took(self._spool.append([record for record in records if record.num_rows]))
+            written = self._spool.append([record for record in records if record.num_rows], tally)
         except Exception as error:
             # Not only OSError: whatever it is (memory has run out, say), the next batch must be served.
             log.error("the spool cannot be written: senders are told to try again", exc_info=error)
@@ -211,6 +208,14 @@ class Pipeline:
                 outcome if isinstance(outcome.answer, Exception) else _Outcome(outcome.spans, full, "spool")
                 for outcome in outcomes
             ]
+            written = 0
+        self._room.took(written)
+        news = _tally(exports, outcomes)
+        self._ledger.took(news)
+        if written:
+            self._unwritten = Tally()
+        else:
+            self._unwritten.update(news)
         self._metrics.batch_requests.observe(len(exports))
         self._metrics.batch_seconds.observe(time.perf_counter() - started)
         return outcomes
@@ -265,6 +270,19 @@ class Pipeline:
         first_records, first = self._to_rows(exports[:middle])
         second_records, second = self._to_rows(exports[middle:])
         return first_records + second_records, first + second
+
+
+def _tally(exports: list[_Export], outcomes: list[_Outcome]) -> Tally:
+    """The entries of the ledger for a batch."""
+    tally = Tally()
+    for export, outcome in zip(exports, outcomes, strict=True):
+        destination, answer = export.request.destination, outcome.answer
+        refused = answer.rejected if isinstance(answer, Accepted) else 0
+        tally.add(destination, RECEIVED, outcome.spans + refused)
+        tally.add(destination, rejected_for("invalid"), refused)
+        entry = rejected_for(outcome.reason) if isinstance(answer, Exception) else ACCEPTED
+        tally.add(destination, entry, outcome.spans)
+    return tally
 
 
 def _answer(rejections: list[tuple[int, str]]) -> Accepted:

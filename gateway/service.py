@@ -26,11 +26,14 @@ from gateway.components import create_processor, read_components
 from gateway.dead_letters import DeadLetters
 from gateway.disk_watch import DiskWatch
 from gateway.export_loop import Backoff, ExportLoop
+from gateway.ledger import Ledger
 from gateway.operations import Operations
 from gateway.pipeline import Pipeline, PipelineLimits
 from gateway.ports import bind_all
 from gateway.receivers.otlp_grpc import OtlpGrpcReceiver
 from gateway.receivers.otlp_http import OtlpHttpReceiver
+from gateway.replay import Replay
+from gateway.spool.directories import spool_directory
 from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.telemetry.metrics import Metrics
@@ -240,7 +243,7 @@ class Service:
     async def _start_pipeline(self, exporter: ClickHouseExporter, directory: Path) -> Pipeline:
         service = self._settings.service
         spool = Spool(
-            directory / "spool",
+            spool_directory(directory, 0),
             exporter.schema,
             SpoolLimits(
                 service.spool.segment_max_size,
@@ -258,6 +261,7 @@ class Service:
             is_full=self._metrics.spool_full,
         )
         room.look(spool.bytes_waiting())
+        ledger = Ledger(spool_directory(directory, 0), self._metrics.count)
         pipeline = Pipeline(
             self._processors,
             exporter.encode,
@@ -267,15 +271,18 @@ class Service:
                 service.batch.max_size, _WAITING_BATCHES * service.batch.max_size, service.batch.linger.total_seconds()
             ),
             room=room,
+            ledger=ledger,
             metrics=self._metrics,
         )
         retry = self._exporter_settings.retry_on_failure
+        dead_letters = DeadLetters(directory / "dead-letter")
         loop = ExportLoop(
             spool,
             pipeline,
             exporter,
-            DeadLetters(directory / "dead-letter"),
             self._metrics,
+            ledger=ledger,
+            dead_letters=dead_letters,
             room=room,
             worker=self._exporter_worker,
             backoff=Backoff(retry.initial_interval.total_seconds(), retry.max_interval.total_seconds()),
@@ -283,7 +290,11 @@ class Service:
             main_table=SPANS,
         )
         pipeline.start()
-        await loop.start()
+        loop.start()
+        replay = asyncio.create_task(
+            Replay(dead_letters, exporter, self._metrics, self._exporter_worker).run(), name="replay"
+        )
+        self._stack.push_async_callback(_cancel, replay)
 
         async def drain() -> None:
             await pipeline.drain()

@@ -13,11 +13,16 @@ import pyarrow as pa
 
 from exporters.clickhouse.arrow import table_schemas
 from exporters.clickhouse.client import Client, Connection
+from exporters.clickhouse.identities import count_stored
 from exporters.clickhouse.migrations import migrate
 from exporters.clickhouse.rows import CALLS, SPANS, encode, is_call, layout, project
 from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable
+
+    from exporters.clickhouse.identities import Identity
     from exporters.clickhouse.settings import ClickHouseSettings, Login
     from otlp.batch import SpanBatch
     from otlp.types import Int64Column
@@ -85,6 +90,14 @@ class ClickHouseExporter:
             # Whatever happened to the server, the next attempt makes sure that the schema is there.
             self._is_migrated = False
             raise
+
+    def ping(self) -> None:
+        """RetryableError if ClickHouse does not answer a query."""
+        self._client.query("SELECT 1")
+
+    def count_stored(self, wanted: Iterable[Identity]) -> Counter[Identity]:
+        """How often each of these spans is in `spans`; RetryableError if ClickHouse does not answer."""
+        return count_stored(self._client, self._settings.database, wanted)
 
     def migrate(self) -> None:
         """Create or update the tables and views."""

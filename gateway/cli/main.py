@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from config import ConfigError
 from exporters.clickhouse.embedded import EmbeddedError
-from gateway.cli import deadletter, keys, sample, schema, serve, settings
+from gateway.cli import deadletter, keys, ledger, sample, schema, serve, settings
 from gateway.cli.common import CommandError
 from otlp.errors import PermanentError, RetryableError
 from state import StateError
@@ -58,6 +58,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tollgate {version('tollgate')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (serve, settings, keys, schema, deadletter, sample):
+    for module in (serve, settings, keys, schema, ledger, deadletter, sample):
         module.add_commands(commands)
     return parser

@@ -1,7 +1,8 @@
 """The spool's directory: one open segment that grows, sealed ones that wait for ClickHouse, stored ones kept a while.
 
 A segment's state is its file's suffix, so that a rename is all it takes to change it. Not thread-safe: everything here
-runs in the pipeline's one thread, except for reading sealed segments, which nothing changes.
+runs in the pipeline's one thread, except for `sealed`, `stored`, `damaged` and `set_aside`, which concern segments that
+nothing else changes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 
-from gateway.spool.durable import sync_directory
-from gateway.spool.segment import VERSION, Header, write_record, write_start
+from gateway.spool.durable import sync_directory, write_durably
+from gateway.spool.segment import Header, Kind, write_record, write_start, write_tally
+from gateway.spool.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,15 +71,18 @@ class Spool:
         self._random_hex = random_hex
         self._file: BinaryIO | None = None
         self._path: Path | None = None
+        self._header: Header | None = None
+        self._tally = Tally()
         self._size = 0
         self._to_seal: list[Path] = []
         directory.mkdir(parents=True, exist_ok=True)
         self._recover()
 
-    def append(self, records: list[pa.RecordBatch]) -> int:
+    def append(self, records: list[pa.RecordBatch], tally: Tally) -> int:
         """Write the records and return, once they are on disk, how many bytes that took; OSError if they may not be.
 
-        After an error the segment is sealed as it was before, so that the next attempt starts on a fresh file.
+        `tally` says whose spans were accepted in them, and whose were rejected meanwhile. After an error the segment is
+        sealed as it was before, so that the next attempt starts on a fresh file.
         """
         if not records:
             return 0
@@ -85,7 +90,10 @@ class Spool:
             if self._file is None:
                 self._start_segment()
             assert self._file is not None  # noqa: S101 - set by _start_segment
-            size = self._size + sum(write_record(self._file, record.serialize()) for record in records)
+            assert self._header is not None  # noqa: S101 - likewise
+            size = self._size + write_tally(self._file, self._header, Kind.RECEIPTS, tally)
+            for record in records:
+                size += write_record(self._file, self._header, Kind.ROWS, record.serialize())
             self._file.flush()
             os.fdatasync(self._file.fileno())
         except OSError:
@@ -93,6 +101,7 @@ class Spool:
             raise
         written = size - self._size
         self._size = size
+        self._tally.update(tally)
         if self._size >= self._limits.segment_max_size:
             try:
                 self.seal()
@@ -108,7 +117,7 @@ class Spool:
     def seal(self) -> None:
         """Close the open segment, if any, and make it ready for export; after an OSError the next call tries again."""
         if self._file is not None and self._path is not None:
-            self._file.close()
+            self._end(self._file)
             self._file = None
             self._to_seal.append(self._path)
         while self._to_seal:
@@ -127,6 +136,12 @@ class Spool:
     def damaged(self, path: Path) -> None:
         """Set a segment aside that cannot be read."""
         self._move(path, State.DAMAGED)
+
+    def set_aside(self, path: Path, damage: list[tuple[int, int]]) -> None:
+        """Keep a copy of the bytes of a segment that are no records, one range after the other."""
+        with path.open("rb") as file:
+            content = file.read()
+        write_durably(path.with_suffix(f".{State.DAMAGED}"), b"".join(content[start:stop] for start, stop in damage))
 
     def expire(self) -> None:
         """Delete stored segments whose time is up, and the oldest where they take the room of those that wait."""
@@ -172,15 +187,28 @@ class Spool:
 
     def _start_segment(self) -> None:
         created_at = self._clock()
-        name = f"{created_at:020d}-{self._random_hex()}"
-        self._path = self._directory / f"{name}.{State.OPEN}"
+        self._header = Header(f"{created_at:020d}-{self._random_hex()}", created_at)
+        self._tally = Tally()
+        self._path = self._directory / f"{self._header.segment}.{State.OPEN}"
         self._size = 0
         self._file = self._path.open("xb", buffering=1 << 20)
-        size = write_start(self._file, Header(VERSION, name, created_at), self._schema)
+        size = write_start(self._file, self._header, self._schema)
         self._file.flush()
         os.fsync(self._file.fileno())
         sync_directory(self._directory)
         self._size = size
+
+    def _end(self, file: BinaryIO) -> None:
+        """Write what a whole segment ends with, and close its file."""
+        assert self._header is not None  # noqa: S101 - set with the file
+        try:
+            with file:
+                write_tally(file, self._header, Kind.END, self._tally)
+                file.flush()
+                os.fdatasync(file.fileno())
+        except OSError as error:
+            # Nothing is lost: without its end a segment is read like one that a crash has left.
+            log.warning("a segment's end cannot be written", segment=self._header.segment, error=str(error))
 
     def _abandon(self) -> None:
         """After a failed write: keep what was acknowledged before it, and nothing of what was not."""

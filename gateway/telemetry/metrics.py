@@ -1,13 +1,15 @@
 """Every metric, in one table: its name, its labels, and what an operator should make of it.
 
 The two equations of the ledger are among them, in receipts and with copies counted:
-received = accepted + rejected, and accepted + recovered = stored + dead-lettered + in the spool.
+received = accepted + rejected, and accepted = stored + dead-lettered + damaged + in the spool.
 """
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest
+
+from gateway.spool.tally import ACCEPTED, DAMAGED, DEAD_LETTERED, RECEIVED, STORED, Tally, reason_of
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -18,9 +20,9 @@ _PAGE = """# Metrics
 At `http://127.0.0.1:13133/metrics`, in Prometheus' text format. This page is made by
 `python -m gateway.telemetry.metrics > docs/metrics.md`.
 
-The ledger, per destination since the process started, in receipts (a span that arrives twice counts twice):
-`received = accepted + rejected`, and over all destinations
-`accepted + found in the spool at the start = stored + dead_lettered + spool_spans`.
+The ledger, per destination and over all runs on the data directory, in receipts (a span that arrives twice counts
+twice): `received = accepted + rejected`, and `accepted = stored + dead_lettered + damaged + spool_spans`.
+`tollgate ledger` shows the same numbers, whether the gateway runs or not.
 """
 
 
@@ -48,16 +50,17 @@ class Metrics:
             "destination",
             "reason",
         )
-        self.recovered = self._counter(
-            "recovered_spans",
-            "Spans that earlier runs had accepted and that were in the spool at the start. After an unclean end those "
-            "stored a short time before are among them: they are sent once more, and still count once in every view.",
-        )
         self.stored = self._counter("stored_spans", "Spans that ClickHouse has confirmed.", "destination")
         self.dead_lettered = self._counter(
             "dead_lettered_spans",
             "Spans that ClickHouse refuses for good. They are in the dead-letter directory, with the reason beside "
             "them.",
+            "destination",
+        )
+        self.damaged = self._counter(
+            "damaged_spans",
+            "Accepted spans that cannot be read back from the spool: its disk is failing. What is left of them is set "
+            "aside in files with the suffix .damaged.",
             "destination",
         )
         self.replayed = self._counter(
@@ -66,7 +69,9 @@ class Metrics:
             "table",
         )
         self.in_spool = self._gauge(
-            "spool_spans", "Spans in the spool that ClickHouse has not confirmed yet. Growing: see exporter_failures."
+            "spool_spans",
+            "Spans in the spool that ClickHouse has not confirmed yet. Growing: see exporter_failures.",
+            "destination",
         )
         self.spool_bytes = self._gauge("spool_bytes", "The size of the spool's segments that wait for ClickHouse.")
         self.spool_full = self._gauge(
@@ -76,8 +81,9 @@ class Metrics:
         )
         self.damaged_bytes = self._counter(
             "spool_damaged_bytes",
-            "Bytes at the ends of segments that could not be read back. After a power loss this is the last, "
-            "unacknowledged write; otherwise the disk is failing.",
+            "Bytes of segments that could not be read back, by where: 'end' is a last write that a crash has cut off "
+            "and nobody was told of; with 'amid' the disk is failing.",
+            "where",
         )
         self.damaged_segments = self._counter(
             "spool_damaged_segments", "Segments that could not be read at all and were set aside, suffix .damaged."
@@ -108,6 +114,24 @@ class Metrics:
             "partitions, or move to a server (docs/embedded.md).",
         )
 
+    def count(self, tally: Tally) -> None:
+        """Count entries of the ledger."""
+        by_entry = {
+            RECEIVED: self.received,
+            ACCEPTED: self.accepted,
+            STORED: self.stored,
+            DEAD_LETTERED: self.dead_lettered,
+            DAMAGED: self.damaged,
+        }
+        for destination, entry, count in tally:
+            reason = reason_of(entry)
+            if reason is None:
+                by_entry[entry].labels(destination).inc(count)
+            else:
+                self.rejected.labels(destination, reason).inc(count)
+        for destination in tally.destinations():
+            self.in_spool.labels(destination).inc(tally.in_spool(destination))
+
     def expose(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -121,9 +145,9 @@ class Metrics:
         self._table.append((f"tollgate_{name}_total", ", ".join(labels), documentation))
         return Counter(f"tollgate_{name}", documentation, labels, registry=self.registry)
 
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        self._table.append((f"tollgate_{name}", "", documentation))
-        return Gauge(f"tollgate_{name}", documentation, registry=self.registry)
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        self._table.append((f"tollgate_{name}", ", ".join(labels), documentation))
+        return Gauge(f"tollgate_{name}", documentation, labels, registry=self.registry)
 
     def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
         self._table.append((f"tollgate_{name}", "", f"{documentation} A histogram."))

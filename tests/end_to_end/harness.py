@@ -231,14 +231,13 @@ class Gateway:
         return sum(float(value) for found, _, value in _METRIC.findall(text) if found == f"tollgate_{name}")
 
     def ledger_closes(self) -> bool:
-        """Whether what was accepted, by this run or an earlier one, is stored, dead-lettered, or in the spool."""
-        taken = self.metric("accepted_spans_total") + self.metric("recovered_spans_total")
-        settled = self.metric("stored_spans_total") + self.metric("dead_lettered_spans_total")
-        return taken == settled + self.metric("spool_spans")
+        """Whether what was accepted in all runs is stored, dead-lettered, damaged or still in the spool."""
+        settled = sum(self.metric(f"{name}_spans_total") for name in ("stored", "dead_lettered", "damaged"))
+        return self.metric("accepted_spans_total") == settled + self.metric("spool_spans")
 
     def is_drained(self) -> bool:
         """Whether ClickHouse has everything that is in the spool."""
-        if any(path.suffix in {".open", ".sealed"} for path in (self.data / "spool").iterdir()):
+        if any(path.suffix in {".open", ".sealed"} for path in (self.data / "spool").glob("*/*")):
             return False
         return self.metric("spool_spans") == 0
 

@@ -86,4 +86,4 @@ def test_a_clickhouse_that_hangs_delays_no_stop(
         connection, _ = hanging.accept()
         with connection:
             assert gateway.stop(signal.SIGTERM, seconds=5) == 0
-    assert list((gateway.data / "spool").glob("*.sealed"))
+    assert list((gateway.data / "spool" / "0").glob("*.sealed"))

@@ -33,7 +33,7 @@ def test_sigterm_while_spans_flow_loses_nothing(gateway: Gateway) -> None:
     with Traffic(gateway, trace_id) as traffic:
         traffic.flows()
         assert gateway.stop(signal.SIGTERM, seconds=10) == 0
-    assert not list((gateway.data / "spool").glob("*.open"))
+    assert not list((gateway.data / "spool" / "0").glob("*.open"))
     gateway.start()
     assert_stored_once(gateway, trace_id, traffic.acknowledged)
 

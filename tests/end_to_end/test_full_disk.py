@@ -57,6 +57,6 @@ def test_a_write_that_fails_is_answered_with_503(
     assert gateway.metric("spool_damaged_segments_total") == 0
     assert gateway.stop() == 0
     assert "the spool cannot be written" in gateway.log
-    assert not list((gateway.data / "spool").glob("*.damaged"))
+    assert not list((gateway.data / "spool" / "0").glob("*.damaged"))
     gateway.clickhouse = clickhouse_url.removeprefix("http://")
     assert gateway.count("spans") == acknowledged

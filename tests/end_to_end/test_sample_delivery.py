@@ -83,7 +83,7 @@ def test_a_delivery_counts_once_however_often_and_however_it_comes(make_gateway:
     for _ in range(2):
         export_over_grpc(gateway)
         gateway.deliver(SAMPLE, JSON)
-    until(lambda: gateway.metric("stored_spans_total") == 12 and gateway.is_drained())
+    until(lambda: gateway.metric("stored_spans_total") == 33 and gateway.is_drained())
     assert rows(gateway) == ROWS
     assert gateway.query(f"SELECT {', '.join(CALL)} FROM llm_calls") == [CALL]
     assert gateway.ledger_closes()

@@ -13,8 +13,10 @@ import pytest
 
 from gateway.dead_letters import DeadLetters
 from gateway.export_loop import Backoff, ExportLoop
+from gateway.ledger import Ledger
 from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
+from gateway.spool.tally import ACCEPTED, RECEIVED, Tally
 from gateway.telemetry.metrics import Metrics
 from otlp.errors import PermanentError, RetryableError
 
@@ -59,6 +61,9 @@ class FaultyExporter:
             raise fault
         self.stored[table] += inserted["Number"].to_pylist()
 
+    def ping(self) -> None:
+        """It is there, whatever it does with rows."""
+
 
 class InThread:
     """Stands where the pipeline does: runs the spool's work."""
@@ -83,19 +88,30 @@ class Harness:
             clock=lambda: next(times),
             random_hex=lambda: "0",
         )
+        self.ledger = Ledger(directory / "spool", self.metrics.count)
         self.worker = ThreadPoolExecutor(1)
         self.loop = ExportLoop(
             self.spool,
             InThread(),  # type: ignore[arg-type]
             self.exporter,
-            DeadLetters(directory / "dead"),
             self.metrics,
+            ledger=self.ledger,
+            dead_letters=DeadLetters(directory / "dead"),
             room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
             worker=self.worker,
             backoff=Backoff(0.001, 0.01),
             max_age=0.01,
             main_table="main",
         )
+
+    def append(self, *records: pa.RecordBatch) -> None:
+        """Accept rows, as the pipeline does."""
+        tally = Tally()
+        for record in records:
+            tally.add("default", RECEIVED, record.num_rows)
+            tally.add("default", ACCEPTED, record.num_rows)
+        self.spool.append(list(records), tally)
+        self.ledger.took(tally)
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Let the loop run until something is so, for a bounded time."""
@@ -126,10 +142,10 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Harness]]:
 async def test_segments_reach_every_table_and_are_kept_as_stored(make: Callable[..., Harness]) -> None:
     """Rows of sealed segments and of the open one are inserted table by table, and their segments move on."""
     harness = make()
-    harness.spool.append([rows(1, 2), rows(3)])
+    harness.append(rows(1, 2), rows(3))
     harness.spool.seal()
-    harness.spool.append([rows(4)])
-    await harness.loop.start()
+    harness.append(rows(4))
+    harness.loop.start()
     await harness.until(lambda: len(harness.exporter.stored["main"]) == 4 and not harness.spool.sealed())
     assert harness.exporter.stored == {"main": [1, 2, 3, 4], "odd": [1, 3]}
     assert len(list((harness.directory / "spool").glob("*.stored"))) == 2
@@ -140,9 +156,9 @@ async def test_a_passing_fault_is_tried_again_with_the_same_token(make: Callable
     """A unit that fails for now is sent again under the token it had, and units that were confirmed are not."""
     away = RetryableError("ClickHouse is away")
     harness = make(away, away, None, away, None)
-    harness.spool.append([rows(1, 2)])
+    harness.append(rows(1, 2))
     harness.spool.seal()
-    await harness.loop.start()
+    harness.loop.start()
     await harness.until(lambda: harness.exporter.stored["odd"] == [1] and not harness.spool.sealed())
     tables = [table for table, _ in harness.exporter.attempts]
     assert tables == ["main", "main", "main", "odd", "odd"]
@@ -154,9 +170,9 @@ async def test_a_passing_fault_is_tried_again_with_the_same_token(make: Callable
 async def test_a_defect_of_the_exporter_loses_nothing(make: Callable[..., Harness]) -> None:
     """An exception of any kind counts as a passing fault: the segment stays and is sent again."""
     harness = make(ZeroDivisionError("a defect"))
-    harness.spool.append([rows(2)])
+    harness.append(rows(2))
     harness.spool.seal()
-    await harness.loop.start()
+    harness.loop.start()
     await harness.until(lambda: harness.exporter.stored["main"] == [2] and not harness.spool.sealed())
 
 
@@ -164,10 +180,10 @@ async def test_what_is_refused_for_good_goes_to_the_dead_letters(make: Callable[
     """Of a refused unit the bad row is kept with its reason, the others are stored, and all are counted."""
     refused = PermanentError("no such type", reason="clickhouse_53")
     harness = make(refused, refused, None, None)
-    harness.spool.append([rows(2, 4, 8)])
+    harness.append(rows(2, 4, 8))
     harness.spool.seal()
-    harness.spool.append([rows(6)])
-    await harness.loop.start()
+    harness.append(rows(6))
+    harness.loop.start()
     await harness.until(lambda: harness.exporter.stored["main"] == [4, 8, 6] and not harness.spool.sealed())
     (letter,) = (harness.directory / "dead").glob("*.arrow")
     with pa.ipc.open_file(letter) as file:
@@ -181,8 +197,8 @@ async def test_a_segment_that_cannot_be_read_is_set_aside(make: Callable[..., Ha
     """An unreadable segment is renamed and counted, and the next one is exported."""
     harness = make()
     (harness.directory / "spool" / f"{0:020d}-0.sealed").write_bytes(b"not a segment")
-    harness.spool.append([rows(2)])
-    await harness.loop.start()
+    harness.append(rows(2))
+    harness.loop.start()
     await harness.until(lambda: harness.exporter.stored["main"] == [2])
     assert len(list((harness.directory / "spool").glob("*.damaged"))) == 1
     assert harness.metric("spool_damaged_segments_total") == 1
@@ -191,13 +207,13 @@ async def test_a_segment_that_cannot_be_read_is_set_aside(make: Callable[..., Ha
 async def test_stopping_leaves_what_fails_on_disk(make: Callable[..., Harness]) -> None:
     """A stop does not wait for a ClickHouse that is away; the segment is there for the next start."""
     harness = make(*[RetryableError("ClickHouse is away")] * 10_000)
-    harness.spool.append([rows(1)])
+    harness.append(rows(1))
     harness.spool.seal()
-    await harness.loop.start()
+    harness.loop.start()
     await harness.until(lambda: harness.metric("exporter_failures_total") > 0)
     await harness.loop.stop(5)
     assert len(harness.spool.sealed()) == 1
-    assert harness.metric("spool_spans") == 1
+    assert harness.metric("spool_spans", destination="default") == 1
 
 
 def test_waiting_grows_up_to_its_bound() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from config import DestinationSettings
 from exporters.clickhouse.rows import encode, layout
+from gateway.ledger import Ledger
 from gateway.pipeline import Accepted, Pipeline, PipelineLimits
 from gateway.sample import sample_delivery
 from gateway.spool.room import Room
@@ -53,12 +54,12 @@ class _OutOfMemory:
     def __init__(self, spool: Spool) -> None:
         self.appends = [self._fail, spool.append]
 
-    def _fail(self, _: Any) -> int:
+    def _fail(self, *_: Any) -> int:
         raise MemoryError
 
-    def append(self, records: Any) -> int:
+    def append(self, *arguments: Any) -> int:
         """Write, or fail."""
-        return self.appends.pop(0)(records)
+        return self.appends.pop(0)(*arguments)
 
 
 class Harness:
@@ -76,6 +77,7 @@ class Harness:
             Context({"default": DestinationSettings()}),
             limits=PipelineLimits(MIB, waiting_size, 0),
             room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
+            ledger=Ledger(directory, self.metrics.count),
             metrics=self.metrics,
         )
 

@@ -15,7 +15,7 @@ import pytest
 from gateway.cli.main import build_parser, main
 
 TOLLGATE = str(Path(sys.executable).with_name("tollgate"))
-COMMANDS = ["serve", "validate", "print-config", "components", "keys", "schema", "deadletter", "send-sample"]
+COMMANDS = ["serve", "validate", "print-config", "components", "keys", "schema", "ledger", "deadletter", "send-sample"]
 
 
 def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 from config import DestinationSettings, Endpoint
 from exporters.clickhouse.rows import encode, layout
 from gateway.authentication import Authenticator
+from gateway.ledger import Ledger
 from gateway.pipeline import Pipeline, PipelineLimits
 from gateway.receivers.otlp_grpc import OtlpGrpcReceiver
 from gateway.receivers.otlp_http import OtlpHttpReceiver
@@ -59,6 +60,7 @@ class Receivers:
             Context({"default": DestinationSettings()}),
             limits=PipelineLimits(MIB, MIB, 0),
             room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
+            ledger=Ledger(directory, self.metrics.count),
             metrics=self.metrics,
         )
         authenticator = Authenticator({hash_key(KEY): "default"})

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 import gateway
+from gateway.spool.tally import ACCEPTED, DAMAGED, RECEIVED, STORED, Tally, rejected_for
 from gateway.telemetry.metrics import Metrics
 
 _ROW = re.compile(r"^\| `(\w+)` \| ([^|]*) \| ([^|]+) \|$", re.MULTILINE)
@@ -62,15 +63,30 @@ def test_all_names_are_tollgate_s(metrics: Metrics) -> None:
 def test_values_are_exposed_with_their_labels(metrics: Metrics) -> None:
     """What is counted is what is read, and no creation times are among it."""
     metrics.rejected.labels("default", "invalid").inc(2)
-    metrics.in_spool.inc(5)
-    metrics.in_spool.dec(2)
+    metrics.in_spool.labels("default").inc(5)
+    metrics.in_spool.labels("default").dec(2)
     metrics.batch_requests.observe(3)
     seen = samples(metrics)
     assert seen["tollgate_rejected_spans_total", "default", "invalid"] == 2
-    assert seen["tollgate_spool_spans",] == 3
+    assert seen["tollgate_spool_spans", "default"] == 3
     assert seen["tollgate_batch_requests_bucket", "2.0"] == 0
     assert seen["tollgate_batch_requests_bucket", "5.0"] == 1
     assert not [name for name, *_ in seen if name.endswith("_created")]
+
+
+def test_entries_of_the_ledger_are_counted(metrics: Metrics) -> None:
+    """Each entry is counted under its name, by destination and reason, and what is not settled is in the spool."""
+    tally = Tally()
+    for entry, count in ((RECEIVED, 10), (rejected_for("invalid"), 1), (ACCEPTED, 9), (STORED, 4), (DAMAGED, 2)):
+        tally.add("finance", entry, count)
+    metrics.count(tally)
+    seen = samples(metrics)
+    assert seen["tollgate_received_spans_total", "finance"] == 10
+    assert seen["tollgate_rejected_spans_total", "finance", "invalid"] == 1
+    assert seen["tollgate_accepted_spans_total", "finance"] == 9
+    assert seen["tollgate_stored_spans_total", "finance"] == 4
+    assert seen["tollgate_damaged_spans_total", "finance"] == 2
+    assert seen["tollgate_spool_spans", "finance"] == 3
 
 
 def test_counters_without_labels_begin_at_zero(metrics: Metrics) -> None:
@@ -83,9 +99,9 @@ def test_counters_without_labels_begin_at_zero(metrics: Metrics) -> None:
 def test_two_gateways_do_not_share_metrics(metrics: Metrics) -> None:
     """Each has a registry of its own."""
     other = Metrics()
-    metrics.recovered.inc()
-    assert samples(metrics)["tollgate_recovered_spans_total",] == 1
-    assert samples(other)["tollgate_recovered_spans_total",] == 0
+    metrics.exporter_failures.inc()
+    assert samples(metrics)["tollgate_exporter_failures_total",] == 1
+    assert samples(other)["tollgate_exporter_failures_total",] == 0
 
 
 def test_the_page_is_made_by_the_documented_command(metrics: Metrics) -> None:
