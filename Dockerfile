@@ -9,6 +9,7 @@ COPY gateway/ gateway/
 COPY otlp/ otlp/
 COPY processors/ processors/
 COPY state/ state/
+COPY supervision/ supervision/
 RUN python -m venv /opt/tollgate && /opt/tollgate/bin/pip install --no-cache-dir -c constraints.txt '.[embedded]'
 
 FROM python:3.13-slim

@@ -138,6 +138,7 @@ class ServiceSettings(Model):
     """The gateway as a process: its data, its limits and its pipelines."""
 
     data_directory: Path = Path("data")
+    workers: int = Field(default=1, ge=1, le=64)
     state: StateSettings = StateSettings()
     batch: BatchSettings = BatchSettings()
     spool: SpoolSettings = SpoolSettings()

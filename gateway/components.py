@@ -88,6 +88,31 @@ def read_components(settings: Settings) -> Components:
     return components
 
 
+@dataclass(frozen=True, slots=True)
+class PipelineParts:
+    """The components of the pipeline, with their typed settings."""
+
+    receiver_id: ComponentId
+    receiver: OtlpSettings
+    processors: tuple[tuple[ComponentId, Model], ...]
+    exporter_id: ComponentId
+    exporter: ClickHouseSettings
+
+
+def read_pipeline(settings: Settings) -> PipelineParts:
+    """The one pipeline of the settings; ConfigError with a line for every problem found."""
+    components = read_components(settings)
+    (pipeline,) = settings.service.pipelines.values()
+    receiver, exporter = pipeline.receivers[0], pipeline.exporters[0]
+    return PipelineParts(
+        receiver,
+        components.receivers[receiver],
+        tuple((name, components.processors[name]) for name in pipeline.processors),
+        exporter,
+        components.exporters[exporter],
+    )
+
+
 def create_processor(component: ComponentId, settings: Model) -> Processor:
     """The processor of a component id."""
     return PROCESSORS[component.type].create(settings)

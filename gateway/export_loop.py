@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.dead_letters import DeadLetters
     from gateway.ledger import Ledger
     from gateway.pipeline import Pipeline
-    from gateway.spool.room import Room
     from gateway.spool.spool import Spool
     from gateway.telemetry.metrics import Metrics
     from otlp.types import Int64Column
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _IDLE = 0.05
-_EXPIRE_EVERY = 5.0
-_LOOK_EVERY = 0.5
 
 
 class Exporter(Protocol):
@@ -85,13 +82,12 @@ class ExportLoop:
         *,
         ledger: Ledger,
         dead_letters: DeadLetters,
-        room: Room,
         worker: Executor,
         backoff: Backoff,
         max_age: float,
         main_table: str,
     ) -> None:
-        """`room` is told what waits, `worker` is the one thread in which the exporter is called.
+        """`worker` is the one thread in which the exporter is called.
 
         `max_age` is how old an open segment may grow (seconds), `main_table` the table whose rows are counted.
         """
@@ -101,7 +97,6 @@ class ExportLoop:
         self._ledger = ledger
         self._dead_letters = dead_letters
         self._metrics = metrics
-        self._room = room
         self._backoff = backoff
         self._max_age = max_age
         self._main_table = main_table
@@ -113,7 +108,6 @@ class ExportLoop:
         """Begin to export."""
         self._tasks = [
             asyncio.create_task(self._seal_by_age(), name="seal"),
-            asyncio.create_task(self._look_after_spool(), name="spool"),
             asyncio.create_task(self._run(), name="export"),
         ]
 
@@ -143,21 +137,6 @@ class ExportLoop:
                     await self._pipeline.in_worker(self._spool.seal)
             except OSError as error:
                 log.error("a segment cannot be sealed; this is tried again", error=str(error))
-
-    async def _look_after_spool(self) -> None:
-        """See to it that stored segments go and that it is known how much room there is."""
-        expired_at = 0.0
-        while not self._stopping.is_set():
-            try:
-                if time.monotonic() - expired_at > _EXPIRE_EVERY:
-                    expired_at = time.monotonic()
-                    await self._pipeline.in_worker(self._spool.expire)
-                waiting = await self._pipeline.in_worker(self._spool.bytes_waiting)
-                self._room.look(waiting)
-                self._metrics.spool_bytes.set(waiting)
-            except OSError as error:
-                log.error("the spool's directory cannot be looked after; this is tried again", error=str(error))
-            await self._wait(_LOOK_EVERY)
 
     async def _run(self) -> None:
         """Export segment after segment; once stopping, until none is left or an attempt fails."""

@@ -9,15 +9,16 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
-
-    from gateway.telemetry.metrics import Metrics
+    from collections.abc import Awaitable, Callable
 
 
 class Operations:
-    """Answers operators and their probes. `status` gives what /status shows; it is ready when "ready" is true there."""
+    """Answers operators and their probes.
 
-    def __init__(self, metrics: Metrics, status: Callable[[], dict[str, Any]]) -> None:
+    `metrics` gives the page of /metrics, `status` what /status shows; it is ready when "ready" is true there.
+    """
+
+    def __init__(self, metrics: Callable[[], Awaitable[bytes]], status: Callable[[], dict[str, Any]]) -> None:
         self._metrics = metrics
         self._status = status
         self._runner: web.AppRunner | None = None
@@ -51,7 +52,7 @@ class Operations:
         return web.Response(status=503, text="not ready: Tollgate is starting or stopping\n")
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.expose(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=await self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _status_page(self, _: web.Request) -> web.Response:
         return web.Response(

@@ -1,9 +1,13 @@
-"""Claims the ports that Tollgate listens on before anything else is started, so that nothing is left half started."""
+"""The ports that Tollgate listens on: all are claimed before anything is started, so that nothing is left half started.
+
+Workers listen on the same ports with SO_REUSEPORT; the supervisor sees to it that nobody else does.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from config import ConfigError
@@ -14,13 +18,17 @@ if TYPE_CHECKING:
     from config import Endpoint
 
 
-def bind_all(endpoints: Mapping[str, Endpoint]) -> dict[str, socket.socket]:
-    """A bound socket for each place in the settings; ConfigError with a line for each that cannot be had."""
+def bind_all(endpoints: Mapping[str, Endpoint], patience: float = 0) -> dict[str, socket.socket]:
+    """A bound socket for each place in the settings; ConfigError with a line for each that cannot be had.
+
+    `patience` is how many seconds to wait for ports that are in use.
+    """
     bound: dict[str, socket.socket] = {}
     problems = []
+    deadline = time.monotonic() + patience
     for place, endpoint in endpoints.items():
         try:
-            bound[place] = _bind(endpoint)
+            bound[place] = _bind_patiently(endpoint, deadline)
         except (OSError, UnicodeError) as error:
             problems.append(f"{place}: {_sentence(endpoint, error)}")
     if problems:
@@ -30,14 +38,39 @@ def bind_all(endpoints: Mapping[str, Endpoint]) -> dict[str, socket.socket]:
     return bound
 
 
-def _bind(endpoint: Endpoint) -> socket.socket:
+def share(endpoint: Endpoint, *, listen: bool) -> socket.socket:
+    """A socket on a port that others of this user may share; ConfigError if it cannot be had.
+
+    One that does not listen gets no connections: it keeps the port from all who would have it alone.
+    """
+    # Of a listener, closed connections would keep others from the port for a minute without SO_REUSEADDR.
+    options = (socket.SO_REUSEPORT, socket.SO_REUSEADDR) if listen else (socket.SO_REUSEPORT,)
+    try:
+        return _bind(endpoint, *options, listen=listen)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError([_sentence(endpoint, error)]) from error
+
+
+def _bind_patiently(endpoint: Endpoint, deadline: float) -> socket.socket:
+    while True:
+        try:
+            # Only listening claims the port: two sockets with SO_REUSEADDR may both be bound to it.
+            return _bind(endpoint, socket.SO_REUSEADDR, listen=True)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+def _bind(endpoint: Endpoint, *options: int, listen: bool) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option in options:
+            listener.setsockopt(socket.SOL_SOCKET, option, 1)
         listener.bind(address)
-        # Only listening claims the port: two sockets with SO_REUSEADDR may both be bound to it.
-        listener.listen(1024)
+        if listen:
+            listener.listen(1024)
         listener.setblocking(False)
     except OSError:
         listener.close()

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(gateway.__file__).parent.parent
 MAY_USE = {
-    "gateway": {"processors", "exporters", "config", "otlp", "state"},
+    "gateway": {"processors", "exporters", "config", "otlp", "state", "supervision"},
     "processors": {"otlp", "config"},
-    "exporters": {"otlp", "config"},
+    "exporters": {"otlp", "config", "supervision"},
     "otlp": set(),
     "state": set(),
     "config": set(),
+    "supervision": set(),
 }
 DEVELOPMENT = {"benchmarks", "tests"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.clickhouse.exporter import ClickHouseExporter
 from gateway.cli.common import CommandError, add_config_option, read_settings
-from gateway.components import read_components
+from gateway.components import read_pipeline
 from gateway.dead_letters import DeadLetters
 from gateway.ledger import DamagedLedgerError, read_ledger
 from gateway.ledger_check import Comparison, compare
@@ -80,8 +80,7 @@ def _print(tally: Tally) -> None:
 
 
 def _check(settings: Settings) -> int:
-    (pipeline,) = settings.service.pipelines.values()
-    exporter = ClickHouseExporter(read_components(settings).exporters[pipeline.exporters[0]])
+    exporter = ClickHouseExporter(read_pipeline(settings).exporter)
     found = Comparison()
     data = settings.service.data_directory
     try:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from exporters.clickhouse.arrow import table_schemas
 from gateway.cli.common import CommandError, add_config_option, read_settings
-from gateway.components import read_components
+from gateway.components import read_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,8 +106,7 @@ def _move(arguments: argparse.Namespace) -> int:
             "https://clickhouse.internal:8443."
         )
     settings = read_settings(arguments)
-    (pipeline,) = settings.service.pipelines.values()
-    exporter = read_components(settings).exporters[pipeline.exporters[0]]
+    exporter = read_pipeline(settings).exporter
     if not exporter.is_embedded:
         raise CommandError("These settings have no embedded ClickHouse to move from: give those that have it.")
     directory: Path = exporter.own_server.directory(settings.service.data_directory).absolute()

@@ -10,15 +10,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
-import uvloop
 
 from gateway.cli.common import add_config_option, read_settings
-from gateway.service import Service
+from gateway.supervisor import Supervisor
 from gateway.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from config import Settings
-    from gateway.service import Started
+    from gateway.supervisor import Started
 
 log = structlog.get_logger()
 
@@ -48,34 +47,30 @@ def _run(arguments: argparse.Namespace) -> int:
     configure_logs(logs.level, logs.format)
     # What is stored may be prompts: it is nobody else's to read.
     os.umask(0o077)
-    if not uvloop.run(_serve(settings)):
-        # A thread waits for a ClickHouse that hangs, and nothing can stop it. What it sends is in the spool.
-        sys.stdout.flush()
-        os._exit(0)
+    asyncio.run(_serve(settings))
     return 0
 
 
-async def _serve(settings: Settings) -> bool:
-    """Serve until a signal; true if nothing is left that still runs."""
+async def _serve(settings: Settings) -> None:
+    """Serve until a signal."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    service = Service(settings)
-    starting = asyncio.create_task(service.start())
+    supervisor = Supervisor(settings)
+    starting = asyncio.create_task(supervisor.start())
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        return not service.is_hanging
+        return
     started = await starting
     print(_banner(started, next(iter(settings.destinations))), flush=True)
     await stop
     log.info("stopping")
-    await service.stop()
+    await supervisor.stop()
     log.info("stopped")
-    return not service.is_hanging
 
 
 def _banner(started: Started, destination: str) -> str:

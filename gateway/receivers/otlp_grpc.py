@@ -35,8 +35,8 @@ class OtlpGrpcReceiver(OtlpReceiver):
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._limit),
-                # A second Tollgate on the same port would take half of the requests unnoticed.
-                ("grpc.so_reuseport", 0),
+                # Workers share the port; that no other Tollgate does is what the supervisor sees to.
+                ("grpc.so_reuseport", 1),
             ]
         )
         # Unary on the wire, but as a stream the request is not read before the key has been checked.

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
 
 _SHARED: tuple[Any, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -21,10 +25,11 @@ _JSON_TRACEBACKS = structlog.processors.ExceptionRenderer(
 )
 
 
-def configure_logs(level: str, style: str) -> None:
+def configure_logs(level: str, style: str, **fields: Any) -> None:
     """Set up structlog; `style` is console, json, or auto for whichever fits standard error.
 
-    Libraries that use the standard library's logging come out the same way, from warnings upwards.
+    Libraries that use the standard library's logging come out the same way, from warnings upwards. `fields` are in
+    every line.
     """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     renderer: Any = (
@@ -33,17 +38,22 @@ def configure_logs(level: str, style: str) -> None:
         else structlog.processors.JSONRenderer(_dumps)
     )
     tracebacks = () if console else (_JSON_TRACEBACKS,)
+    shared = (*_SHARED, partial(_add, fields))
     structlog.configure(
-        processors=[*_SHARED, *tracebacks, renderer],
+        processors=[*shared, *tracebacks, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*_SHARED, *tracebacks], processor=renderer)
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, *tracebacks], processor=renderer)
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _add(fields: Mapping[str, Any], _logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {**fields, **event}
 
 
 def _dumps(event: Any, default: Any = str, **_: Any) -> str:

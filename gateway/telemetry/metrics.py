@@ -6,8 +6,9 @@ received = accepted + rejected, and accepted = stored + dead-lettered + damaged 
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.exposition import generate_latest
 
 from gateway.spool.tally import ACCEPTED, DAMAGED, DEAD_LETTERED, RECEIVED, STORED, Tally, reason_of
 
@@ -24,6 +25,12 @@ The ledger, per destination and over all runs on the data directory, in receipts
 twice): `received = accepted + rejected`, and `accepted = stored + dead_lettered + damaged + spool_spans`.
 `tollgate ledger` shows the same numbers, whether the gateway runs or not.
 """
+
+
+LEDGER: Final = frozenset(
+    f"tollgate_{name}_spans" for name in ("received", "accepted", "rejected", "stored", "dead_lettered", "damaged")
+)
+"""The metrics that go on where an earlier process stopped."""
 
 
 class Metrics:
@@ -105,6 +112,11 @@ class Metrics:
             "Inserts that failed and are tried again. Growing: ClickHouse is away or overloaded; the log says which.",
         )
         self.exporter_seconds = self._histogram("exporter_insert_seconds", "Duration of inserts.", _SECONDS)
+        self.worker_restarts = self._counter(
+            "worker_restarts",
+            "Times that a worker died, or hung and was killed, and was started again. The log has the reason; what it "
+            "had acknowledged is on disk.",
+        )
         self.clickhouse_restarts = self._counter(
             "embedded_clickhouse_restarts", "Times that the embedded ClickHouse died and was started again."
         )
@@ -131,10 +143,6 @@ class Metrics:
                 self.rejected.labels(destination, reason).inc(count)
         for destination in tally.destinations():
             self.in_spool.labels(destination).inc(tally.in_spool(destination))
-
-    def expose(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
 
     def describe(self) -> str:
         """The page docs/metrics.md."""

@@ -14,7 +14,6 @@ import pytest
 from gateway.dead_letters import DeadLetters
 from gateway.export_loop import Backoff, ExportLoop
 from gateway.ledger import Ledger
-from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.spool.tally import ACCEPTED, RECEIVED, Tally
 from gateway.telemetry.metrics import Metrics
@@ -97,7 +96,6 @@ class Harness:
             self.metrics,
             ledger=self.ledger,
             dead_letters=DeadLetters(directory / "dead"),
-            room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
             worker=self.worker,
             backoff=Backoff(0.001, 0.01),
             max_age=0.01,

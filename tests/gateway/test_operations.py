@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from config import Endpoint
 from gateway.operations import Operations
 from gateway.ports import bind_all
+from gateway.telemetry.merge import expose, plain
 from gateway.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -24,8 +25,12 @@ class Port:
     def __init__(self) -> None:
         self.status: dict[str, Any] = {"ready": False, "pid": 7, "clickhouse": {"url": "http://127.0.0.1:8123"}}
         self.metrics = Metrics()
-        self.operations = Operations(self.metrics, lambda: self.status)
+        self.operations = Operations(self.page, lambda: self.status)
         self.url = ""
+
+    async def page(self) -> bytes:
+        """The page of the metrics."""
+        return expose(plain(self.metrics.registry))
 
     async def start(self) -> None:
         """Listen on a free port."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config import ConfigError, Endpoint
-from gateway.ports import _sentence, bind_all
+from gateway.ports import _sentence, bind_all, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,3 +90,17 @@ def test_a_name_that_cannot_be_looked_up_is_named(host: str) -> None:
 def test_what_depends_on_the_machine_has_its_sentence_too(error: OSError, sentence: str) -> None:
     """Missing rights, an unknown name, an address family that is off, and anything else are said in words."""
     assert _sentence(Endpoint("::1", 80), error) == f"[::1]:80 {sentence}"
+
+
+def test_listeners_share_a_port_that_nobody_else_can_have() -> None:
+    """Workers listen on one port; whoever wants it alone is refused, even while no worker listens."""
+    alone = bind_all({"": Endpoint("127.0.0.1", 0)})[""]
+    endpoint = Endpoint("127.0.0.1", alone.getsockname()[1])
+    with pytest.raises(ConfigError, match="in use"):
+        share(endpoint, listen=True)
+    alone.close()
+    with share(endpoint, listen=False):
+        with pytest.raises(ConfigError, match="in use"):
+            bind_all({"here": endpoint})
+        with share(endpoint, listen=True) as first, share(endpoint, listen=True), socket.socket() as client:
+            client.connect(first.getsockname())

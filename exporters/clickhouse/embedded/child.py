@@ -1,29 +1,22 @@
-"""The supervisor of the embedded ClickHouse: keeps one child process running on its directory and port."""
+"""The embedded ClickHouse as its owner sees it: one child process that is kept running on its directory and port."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from typing import TYPE_CHECKING
 
 from exporters.clickhouse.embedded.process import ChildProcess
 from exporters.clickhouse.embedded.users import DEFAULT_USER, Role, User, Users
+from supervision import Keeper, StartError, exit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_LATE_TWICE: Final = 2
-_RAN_WELL: Final = 60.0  # seconds after which a death is a new one, not the next of a row
 
-log = structlog.get_logger()
-
-
-class EmbeddedError(Exception):
+class EmbeddedError(StartError):
     """The embedded ClickHouse does not start; the message is a sentence that says what to do."""
 
 
@@ -57,15 +50,16 @@ class EmbeddedClickHouse:
         self._port = port
         self._users = users or Users([User(DEFAULT_USER, Role.ADMIN)])
         self._max_server_memory_usage = max_server_memory_usage
-        self._on_restart = on_restart
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
-        self._first_delay, self._longest_delay = restart_delays
-        self._watch_interval, self._watch_timeout = watch
-        self._clock = clock
-        self._child: ChildProcess | None = None
-        self._supervision: asyncio.Task[None] | None = None
-        self._restarts = 0
+        self._keeper = Keeper(
+            "the embedded ClickHouse",
+            self._launch,
+            delays=restart_delays,
+            watch=watch,
+            on_restart=on_restart,
+            clock=clock,
+        )
 
     @property
     def url(self) -> str:
@@ -76,31 +70,21 @@ class EmbeddedClickHouse:
     @property
     def pid(self) -> int | None:
         """The process id of the running child, None while there is none."""
-        return self._child.pid if self._child else None
+        return self._keeper.child.pid if self._keeper.child else None
 
     @property
     def restarts(self) -> int:
         """How often the child was started again."""
-        return self._restarts
+        return self._keeper.restarts
 
     async def start(self) -> None:
         """Start the child and wait until it runs queries; raises EmbeddedError."""
-        if self._supervision is not None:
-            raise RuntimeError("the embedded ClickHouse is already started")
         self._require_free_port()
-        child = await self._launch()
-        self._supervision = asyncio.create_task(self._supervise(child), name="embedded-clickhouse")
+        await self._keeper.start()
 
     async def stop(self) -> None:
         """Let running queries finish for a few seconds and end the child."""
-        supervision, self._supervision = self._supervision, None
-        if supervision is not None:
-            supervision.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await supervision
-        child, self._child = self._child, None
-        if child is not None:
-            await child.end(self._stop_timeout)
+        await self._keeper.stop(self._stop_timeout)
 
     def _require_free_port(self) -> None:
         # Before the child is there: its own error would come after the engine has opened the directory.
@@ -131,16 +115,16 @@ class EmbeddedClickHouse:
         except BaseException:
             await asyncio.shield(child.end(0))
             raise
-        self._child = child
         return child
 
     async def _answers(self, child: ChildProcess) -> None:
-        answering = asyncio.create_task(child.answers(self.url))
+        answering = asyncio.create_task(child.answers())
         exiting = asyncio.create_task(child.wait())
         try:
             await asyncio.wait({answering, exiting}, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED)
             if exiting.done():
-                raise EmbeddedError(f"the embedded ClickHouse did not start: {child.said or _exit(exiting.result())}")
+                why = child.last_words or exit_of(exiting.result())
+                raise EmbeddedError(f"the embedded ClickHouse did not start: {why}")
             if not answering.done():
                 raise EmbeddedError(f"the embedded ClickHouse did not answer within {self._start_timeout:g} s")
             answering.result()
@@ -148,48 +132,3 @@ class EmbeddedClickHouse:
             answering.cancel()
             exiting.cancel()
             await asyncio.gather(answering, exiting, return_exceptions=True)
-
-    async def _supervise(self, child: ChildProcess) -> None:
-        delay = self._first_delay
-        while True:
-            started = self._clock()
-            watch = asyncio.create_task(self._watch(child), name="clickhouse-watch")
-            try:
-                status = await child.wait()
-            finally:
-                watch.cancel()
-            self._child = None
-            if self._clock() - started >= _RAN_WELL:
-                delay = self._first_delay
-            log.error("clickhouse_died", how=_exit(status), last_words=child.said, restart_in=delay)
-            child, delay = await self._relaunch(delay)
-            self._restarts += 1
-            log.info("clickhouse_restarted", pid=child.pid, restarts=self._restarts)
-            if self._on_restart is not None:
-                try:
-                    self._on_restart(self._restarts)
-                except Exception:
-                    log.exception("clickhouse_on_restart_failed")
-
-    async def _watch(self, child: ChildProcess) -> None:
-        """Kill a child whose engine hangs, so that another one is started."""
-        late = 0
-        while late < _LATE_TWICE:
-            await asyncio.sleep(self._watch_interval)
-            late = 0 if await child.is_alive(self.url, self._watch_timeout) else late + 1
-        log.error("clickhouse_hangs", pid=child.pid, timeout=self._watch_timeout)
-        child.kill()
-
-    async def _relaunch(self, delay: float) -> tuple[ChildProcess, float]:
-        """Try until a child answers; with it comes the delay of the next attempt."""
-        while True:
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, self._longest_delay)
-            try:
-                return await self._launch(), delay
-            except EmbeddedError as error:
-                log.error("clickhouse_restart_failed", error=str(error), restart_in=delay)
-
-
-def _exit(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

@@ -31,11 +31,12 @@ log = structlog.get_logger()
 
 
 class ChildProcess:
-    """A running child; `said` is the last line it wrote to stderr."""
+    """A running child that answers at `url`; `last_words` are the last line it wrote to stderr."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, url: str) -> None:
         self._process = process
-        self.said = ""
+        self._url = url
+        self.last_words = ""
         self._relay = asyncio.create_task(self._relay_log())
 
     @classmethod
@@ -62,7 +63,7 @@ class ChildProcess:
             # A child that has already ended has closed it; its end is what the caller waits for.
             with contextlib.suppress(RuntimeError, ConnectionError):
                 process.stdin.write(users.dump().encode() + b"\n")
-        return cls(process)
+        return cls(process, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     @property
     def pid(self) -> int:
@@ -75,22 +76,22 @@ class ChildProcess:
         await asyncio.shield(self._relay)  # others may wait for it too
         return status
 
-    async def answers(self, url: str) -> None:
+    async def answers(self) -> None:
         """Wait until the child answers, which it does once the engine is open."""
         async with aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{url}/ping") as response:
+                    async with session.get(f"{self._url}/ping") as response:
                         if response.status == 200:
                             return
                 await asyncio.sleep(_INTERVAL)
 
-    async def is_alive(self, url: str, timeout: float) -> bool:  # noqa: ASYNC109 -- lateness is an answer here
+    async def is_alive(self, timeout: float) -> bool:  # noqa: ASYNC109 -- lateness is an answer here
         """Whether the engine in the child answers within `timeout` seconds."""
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session,
-                session.get(f"{url}/replicas_status") as response,
+                session.get(f"{self._url}/replicas_status") as response,
             ):
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
@@ -109,7 +110,7 @@ class ChildProcess:
             async with asyncio.timeout(timeout):
                 await self.wait()
         except TimeoutError:
-            log.warning("clickhouse_killed", pid=self.pid, timeout=timeout)
+            log.warning("the embedded ClickHouse does not end in time and is killed", pid=self.pid, timeout=timeout)
             self.kill()
             await self.wait()
         if self._process.stdin is not None:
@@ -124,8 +125,8 @@ class ChildProcess:
                 continue  # longer than the limit, and dropped by the reader
             if not line:
                 break
-            self.said = line.decode(errors="replace").strip()
-            _log_line(self.said)
+            self.last_words = line.decode(errors="replace").strip()
+            _log_line(self.last_words)
 
 
 def _log_line(line: str) -> None:

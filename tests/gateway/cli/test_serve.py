@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.cli.serve import _banner
-from gateway.service import Started
+from gateway.supervisor import Started
 
 
 def test_a_new_user_sees_url_key_and_the_next_command() -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import gateway
 from gateway.spool.tally import ACCEPTED, DAMAGED, RECEIVED, STORED, Tally, rejected_for
+from gateway.telemetry.merge import expose, plain
 from gateway.telemetry.metrics import Metrics
 
 _ROW = re.compile(r"^\| `(\w+)` \| ([^|]*) \| ([^|]+) \|$", re.MULTILINE)
@@ -29,7 +30,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Every value that is exposed, by name and labels."""
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(metrics.expose().decode())
+        for family in text_string_to_metric_families(expose(plain(metrics.registry)).decode())
         for sample in family.samples
     }
 

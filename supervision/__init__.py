@@ -1,0 +1,5 @@
+"""Keeps child processes running."""
+
+from supervision.keeper import Child, Keeper, StartError, exit_of
+
+__all__ = ["Child", "Keeper", "StartError", "exit_of"]
