@@ -139,6 +139,7 @@ class ServiceSettings(Model):
 
     data_directory: Path = Path("data")
     workers: int = Field(default=1, ge=1, le=64)
+    memory_limit: ByteSize = 0
     state: StateSettings = StateSettings()
     batch: BatchSettings = BatchSettings()
     spool: SpoolSettings = SpoolSettings()

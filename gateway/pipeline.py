@@ -20,12 +20,14 @@ from gateway.spool.tally import ACCEPTED, RECEIVED, Tally, rejected_for
 from otlp.batch import Request
 from otlp.builder import SpanBatchBuilder
 from otlp.errors import PermanentError, RetryableError
+from otlp.expansion import expanded_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
+    from gateway.admission import Admission, Ticket
     from gateway.ledger import Ledger
     from gateway.spool.room import Room
     from gateway.spool.spool import Spool
@@ -59,6 +61,7 @@ class _Export:
     request: Request
     body: bytes
     decode: Decoder
+    ticket: Ticket
     answer: asyncio.Future[Accepted]
 
 
@@ -71,12 +74,16 @@ class _Outcome:
     reason: str = ""
 
 
+class _TooLargeError(Exception):
+    """The rows of a batch would take too much memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """Bytes of bodies in one batch, bytes of bodies that may wait, and seconds that the first waits for others."""
+    """What may be processed together: bytes of bodies, and of what spans get copies of. Seconds to wait for more."""
 
     batch_size: int
-    waiting_size: int
+    expanded_size: int
     linger: float
 
 
@@ -91,6 +98,7 @@ class Pipeline:
         context: Context,
         *,
         limits: PipelineLimits,
+        admission: Admission,
         room: Room,
         ledger: Ledger,
         metrics: Metrics,
@@ -101,13 +109,13 @@ class Pipeline:
         self._spool = spool
         self._context = context
         self._limits = limits
+        self._admission = admission
         self._room = room
         self._ledger = ledger
         self._unwritten = Tally()
         self._metrics = metrics
         self._clock = clock
         self._waiting: list[_Export] = []
-        self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._task: asyncio.Task[None] | None = None
@@ -122,25 +130,22 @@ class Pipeline:
         """Whether what is submitted will be answered."""
         return self._task is not None and not self._task.done()
 
-    async def submit(self, destination: str, body: bytes, decode: Decoder) -> Accepted:
+    def admit(self, size: int) -> Ticket:
+        """The right to submit so many bytes, which receivers ask for before they read; RetryableError if not now."""
+        return self._admission.admit(size)
+
+    async def submit(self, destination: str, body: bytes, decode: Decoder, ticket: Ticket | None = None) -> Accepted:
         """Process a request's body; returns when its spans are on disk.
 
         RetryableError if they may be sent again later, PermanentError if not.
         """
-        self.require_room(len(body))
+        ticket = ticket or self.admit(0)
+        ticket.resize(len(body))
+        ticket.is_handed_on = True
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Export(Request(destination, self._clock()), body, decode, answer))
-        self._waiting_bytes += len(body)
+        self._waiting.append(_Export(Request(destination, self._clock()), body, decode, ticket, answer))
         self._arrived.set()
         return await answer
-
-    def require_room(self, size: int = 0) -> None:
-        """Raise RetryableError if a request of that many bytes cannot be taken now; receivers ask before they read."""
-        if self._closing:
-            raise RetryableError("Tollgate is shutting down; try again.", delay=1)
-        if self._waiting_bytes + size > self._limits.waiting_size and self._waiting:
-            raise RetryableError("Tollgate is overloaded: too many requests are waiting; try again.", delay=1)
-        self._room.require()
 
     async def in_worker(self, function: Callable[[], ResultT]) -> ResultT:
         """Run something in the thread that owns the spool."""
@@ -149,6 +154,7 @@ class Pipeline:
     async def drain(self) -> None:
         """Refuse what comes, finish what has come."""
         self._closing = True
+        self._admission.close()
         self._arrived.set()
         if self._task is not None:
             await self._task
@@ -179,12 +185,12 @@ class Pipeline:
                 break
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._waiting_bytes -= size
         return batch
 
     @staticmethod
     def _settle(export: _Export, outcome: _Outcome) -> None:
         """Answer the sender if it is still there."""
+        export.ticket.release()
         if export.answer.cancelled():
             return
         if isinstance(outcome.answer, Exception):
@@ -228,9 +234,14 @@ class Pipeline:
         undecodable: dict[int, PermanentError] = {}
         try:
             batch = self._decode(exports, undecodable)
+            self._require_small(batch)
             for process in self._processors:
                 batch = process(batch, self._context)
             record = self._encode(batch)
+        except _TooLargeError as error:
+            if len(exports) == 1:
+                return [], [_Outcome(0, PermanentError(str(error), reason="too_large"), "too_large")]
+            return self._process_halves(exports)
         except Exception as error:  # noqa: BLE001 - whatever a step does wrong, the other requests must not suffer
             return self._halve(exports, error)
         spans = np.bincount(batch.spans.request, minlength=len(batch.requests)).tolist()
@@ -245,6 +256,15 @@ class Pipeline:
             outcomes.append(_Outcome(spans[row], _answer(rejected.get(row, []))))
             row += 1
         return [record], outcomes
+
+    def _require_small(self, batch: SpanBatch) -> None:
+        """Rows copy what spans share, so that a small body may become very many bytes: _TooLargeError."""
+        size = int(expanded_bytes(batch).sum())
+        if size > self._limits.expanded_size:
+            raise _TooLargeError(
+                f"Each of the {len(batch)} spans gets a copy of the attributes of its resource and scope, which makes "
+                f"{size >> 20} MiB; the limit is {self._limits.expanded_size >> 20} MiB. Send fewer spans in a request."
+            )
 
     @staticmethod
     def _decode(exports: list[_Export], undecodable: dict[int, PermanentError]) -> SpanBatch:
@@ -266,6 +286,9 @@ class Pipeline:
             text = "Tollgate failed to process this request; its operator finds the reason in the log."
             return [], [_Outcome(0, PermanentError(text, reason="internal"), "internal")]
         self._metrics.batches_halved.inc()
+        return self._process_halves(exports)
+
+    def _process_halves(self, exports: list[_Export]) -> tuple[list[pa.RecordBatch], list[_Outcome]]:
         middle = len(exports) // 2
         first_records, first = self._to_rows(exports[:middle])
         second_records, second = self._to_rows(exports[middle:])

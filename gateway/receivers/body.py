@@ -11,19 +11,27 @@ from otlp.errors import PermanentError
 if TYPE_CHECKING:
     from aiohttp import StreamReader
 
+    from gateway.admission import Ticket
+
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_MEMBERS = 100
 
 
-async def read_body(stream: StreamReader, declared_length: int | None, limit: int) -> bytes:
-    """The body as it was sent; TooLargeError as soon as it is known to be over `limit` bytes."""
+def require_size(declared_length: int | None, limit: int) -> None:
+    """TooLargeError if a body says of itself that it is over `limit` bytes."""
     if declared_length is not None and declared_length > limit:
         raise TooLargeError(_too_large(limit))
+
+
+async def read_body(stream: StreamReader, limit: int, ticket: Ticket) -> bytes:
+    """The body as it was sent; TooLargeError as soon as it is over `limit` bytes, RetryableError if over its ticket."""
     chunks, size = [], 0
     async for chunk in stream.iter_any():
         size += len(chunk)
         if size > limit:
             raise TooLargeError(_too_large(limit))
+        if size > ticket.size:
+            ticket.resize(size)
         chunks.append(chunk)
     return b"".join(chunks)
 

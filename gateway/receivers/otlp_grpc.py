@@ -23,6 +23,8 @@ _SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _STATUS_DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TRANSPORT = "grpc"
+_UNREAD = 1 << 17
+"""What a call counts for until its message is there: gRPC does not tell its size before."""
 
 
 class OtlpGrpcReceiver(OtlpReceiver):
@@ -57,11 +59,11 @@ class OtlpGrpcReceiver(OtlpReceiver):
             destination = self._authenticator.authenticate(
                 _text(headers.get("authorization")), _text(headers.get("x-api-key"))
             )
-            self._pipeline.require_room()
-            body = b""
-            async for message in messages:
-                body = message
-            accepted = await self._pipeline.submit(destination, body, decode_protobuf)
+            with self._pipeline.admit(_UNREAD) as ticket:
+                body = b""
+                async for message in messages:
+                    body = message
+                accepted = await self._pipeline.submit(destination, body, decode_protobuf, ticket)
         except grpc.RpcError:
             raise
         except Exception as error:

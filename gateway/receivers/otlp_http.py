@@ -15,7 +15,7 @@ from aiohttp import web
 from google.rpc.code_pb2 import Code
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from gateway.receivers.body import decompress, read_body
+from gateway.receivers.body import decompress, read_body, require_size
 from gateway.receivers.receiver import OtlpReceiver
 from gateway.receivers.status import Refusal, WrongDestinationError, refusal
 from otlp.decode_json import decode_json
@@ -92,17 +92,18 @@ class OtlpHttpReceiver(OtlpReceiver):
                 f"The path names destination {named!r}, but the API key belongs to another one; "
                 "use that destination's key, or leave the name out of the URL."
             )
-        self._pipeline.require_room(request.content_length or 0)
-        if headers.get("Expect", "").lower() == "100-continue" and (request.content_length or 0) <= self._limit:
-            await request.writer.write(_CONTINUE)
-        body = await read_body(request.content, request.content_length, self._limit)
-        encoding = headers.get("Content-Encoding", "")
-        if len(body) > _SMALL:
-            # A thousandfold of this may come out; zlib works beside the event loop.
-            body = await asyncio.to_thread(decompress, body, encoding, self._limit)
-        else:
-            body = decompress(body, encoding, self._limit)
-        return await self._pipeline.submit(destination, body, _DECODERS[content_type])
+        require_size(request.content_length, self._limit)
+        with self._pipeline.admit(request.content_length or 0) as ticket:
+            if headers.get("Expect", "").lower() == "100-continue":
+                await request.writer.write(_CONTINUE)
+            body = await read_body(request.content, self._limit, ticket)
+            encoding = headers.get("Content-Encoding", "")
+            if len(body) > _SMALL:
+                # A thousandfold of this may come out; zlib works beside the event loop.
+                body = await asyncio.to_thread(decompress, body, encoding, self._limit)
+            else:
+                body = decompress(body, encoding, self._limit)
+            return await self._pipeline.submit(destination, body, _DECODERS[content_type], ticket)
 
 
 def destination_of(path: str) -> str | None:

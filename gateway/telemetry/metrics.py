@@ -83,8 +83,14 @@ class Metrics:
         self.spool_bytes = self._gauge("spool_bytes", "The size of the spool's segments that wait for ClickHouse.")
         self.spool_full = self._gauge(
             "spool_full",
-            "Whether senders are told to try again (1) because the spool is at its bound or its disk nearly full. See "
-            "why ClickHouse does not take the spans, or raise service::spool::max_size.",
+            "How many workers tell senders to try again because their spool is at its bound or its disk nearly full. "
+            "See why ClickHouse does not take the spans, or raise service::spool::max_size.",
+        )
+        self.memory = self._gauge("worker_memory_bytes", "Memory that the workers have, all together.")
+        self.memory_limited = self._gauge(
+            "memory_limited",
+            "How many workers are above their part of service::memory_limit and tell senders to try again. If it stays "
+            "so, raise the limit or have senders send smaller requests.",
         )
         self.damaged_bytes = self._counter(
             "spool_damaged_bytes",

@@ -15,8 +15,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from config import ConfigError
+from exporters.clickhouse.embedded.memory import machine_memory
 from exporters.clickhouse.exporter import ClickHouseExporter
 from exporters.clickhouse.rows import SPANS
+from gateway.admission import GROWTH, Admission
 from gateway.components import create_processor, read_pipeline
 from gateway.dead_letters import DeadLetters
 from gateway.export_loop import Backoff, ExportLoop
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 CLICKHOUSE_GRACE: Final = 1.5
 """Seconds of the time for a shutdown that are kept for the embedded ClickHouse, which ends after the workers."""
-_WAITING_BATCHES: Final = 4
+_BATCHES_IN_FLIGHT: Final = 4
 _RECEIVERS_GRACE: Final = 1.5
 _EXPORTER_GRACE: Final = 0.5
 _LOCK_PATIENCE: Final = 10.0
@@ -147,6 +149,13 @@ class Worker:
             is_full=self._metrics.spool_full,
         )
         self._room.look(sum(spool.bytes_waiting() for spool, _ in self._spools))
+        memory_limit = (service.memory_limit or machine_memory() // 4) // service.workers
+        self._admission = Admission(
+            capacity=min(_BATCHES_IN_FLIGHT * service.batch.max_size, memory_limit // GROWTH),
+            memory_limit=memory_limit,
+            room=self._room,
+            metrics=self._metrics,
+        )
         spool, ledger = self._spools[0]
         return Pipeline(
             [create_processor(name, settings) for name, settings in self._parts.processors],
@@ -154,8 +163,9 @@ class Worker:
             spool,
             Context(self._settings.destinations),
             limits=PipelineLimits(
-                service.batch.max_size, _WAITING_BATCHES * service.batch.max_size, service.batch.linger.total_seconds()
+                service.batch.max_size, 2 * service.batch.max_size, service.batch.linger.total_seconds()
             ),
+            admission=self._admission,
             room=self._room,
             ledger=ledger,
             metrics=self._metrics,
@@ -191,6 +201,7 @@ class Worker:
             pipeline.close()
 
         self._stack.push_async_callback(drain)
+        run_until_closed(self._stack, self._admission.run(), "memory")
         spools = [spool for spool, _ in self._spools]
         run_until_closed(self._stack, SpoolCare(spools, pipeline, self._room, self._metrics).run(), "spool")
         if self._number == 0:

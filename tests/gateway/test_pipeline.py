@@ -10,6 +10,7 @@ import pytest
 
 from config import DestinationSettings
 from exporters.clickhouse.rows import encode, layout
+from gateway.admission import Admission
 from gateway.ledger import Ledger
 from gateway.pipeline import Accepted, Pipeline, PipelineLimits
 from gateway.sample import sample_delivery
@@ -20,6 +21,7 @@ from gateway.telemetry.metrics import Metrics
 from otlp.decode_json import decode_json
 from otlp.errors import PermanentError, RetryableError
 from processors.base import Context
+from tests.end_to_end.harness import request, span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -65,18 +67,21 @@ class _OutOfMemory:
 class Harness:
     """A pipeline on a spool of its own, with one destination."""
 
-    def __init__(self, directory: Path, *processors: Any, waiting_size: int = MIB) -> None:
+    def __init__(self, directory: Path, *processors: Any, capacity: int = MIB) -> None:
         self.spool = Spool(
             directory, layout().packed, SpoolLimits(MIB, 600), clock=lambda: 1, random_hex=iter("abcdefgh").__next__
         )
         self.metrics = Metrics()
+        room = Room(1 << 40, 0, free_disk=lambda: 1 << 40)
+        room.look(0)
         self.pipeline = Pipeline(
             processors,
             encode,
             self.spool,
             Context({"default": DestinationSettings()}),
-            limits=PipelineLimits(MIB, waiting_size, 0),
-            room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
+            limits=PipelineLimits(MIB, MIB, 0),
+            admission=Admission(capacity=capacity, memory_limit=1 << 40, room=room, metrics=self.metrics),
+            room=room,
             ledger=Ledger(directory, self.metrics.count),
             metrics=self.metrics,
         )
@@ -192,12 +197,29 @@ async def test_a_write_that_fails_for_any_reason_stops_nothing(make: Callable[..
     assert await harness.rows() == 3
 
 
-async def test_more_than_may_wait_is_refused_for_now(make: Callable[..., Harness]) -> None:
-    """Beyond its bound of waiting bytes the pipeline refuses retryably, instead of growing."""
-    harness = make(waiting_size=len(delivery(1)) + 10)
+async def test_more_than_may_be_in_flight_is_refused_for_now(make: Callable[..., Harness]) -> None:
+    """Beyond its bound of bytes in flight the pipeline refuses retryably, and takes the same request later."""
+    harness = make(capacity=len(delivery(1)) + 10)
     answers = await harness.submit(delivery(1), delivery(2))
     assert answers[0] == Accepted()
     assert isinstance(answers[1], RetryableError)
+    assert await harness.pipeline.submit("default", delivery(2), decode_json) == Accepted()
+
+
+async def test_a_small_body_that_becomes_very_large_rows_is_refused_alone(make: Callable[..., Harness]) -> None:
+    """A resource's attributes that thousands of spans would each copy are refused before they are; others are taken."""
+    shared = [{"key": f"key {number}", "value": {"stringValue": "x" * 100}} for number in range(100)]
+    spans = [span("e" * 32, f"{number:016x}", 1_795_304_410_000_000_000) for number in range(1, 501)]
+    greedy = request(*spans)
+    greedy["resourceSpans"][0]["resource"] = {"attributes": shared}
+    harness = make()
+    answers = await harness.submit(delivery(1), json.dumps(greedy).encode(), delivery(2))
+    assert (answers[0], answers[2]) == (Accepted(), Accepted())
+    assert isinstance(answers[1], PermanentError)
+    assert "Each of the 500 spans gets a copy" in str(answers[1])
+    assert "Send fewer spans in a request." in str(answers[1])
+    assert await harness.rows() == 6
+    assert harness.metric("batches_halved_total") == 0
 
 
 async def test_after_draining_nothing_more_is_taken(make: Callable[..., Harness]) -> None:

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 
 from config import DestinationSettings, Endpoint
 from exporters.clickhouse.rows import encode, layout
+from gateway.admission import Admission
 from gateway.authentication import Authenticator
 from gateway.ledger import Ledger
 from gateway.pipeline import Pipeline, PipelineLimits
@@ -53,13 +54,16 @@ class Receivers:
         limits = SpoolLimits(MIB, 600)
         self.spool = Spool(directory, layout().packed, limits, clock=lambda: 1, random_hex=iter("abcdefgh").__next__)
         self.metrics = Metrics()
+        room = Room(1 << 40, 0, free_disk=lambda: 1 << 40)
+        room.look(0)
         self.pipeline = Pipeline(
             [defective],
             encode,
             self.spool,
             Context({"default": DestinationSettings()}),
             limits=PipelineLimits(MIB, MIB, 0),
-            room=Room(1 << 40, 0, free_disk=lambda: 1 << 40),
+            admission=Admission(capacity=MIB, memory_limit=1 << 40, room=room, metrics=self.metrics),
+            room=room,
             ledger=Ledger(directory, self.metrics.count),
             metrics=self.metrics,
         )

@@ -13,9 +13,12 @@ from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.receivers.body import decompress, read_body
+from gateway.admission import Admission, Ticket
+from gateway.receivers.body import decompress, read_body, require_size
 from gateway.receivers.status import TooLargeError
-from otlp.errors import PermanentError
+from gateway.spool.room import Room
+from gateway.telemetry.metrics import Metrics
+from otlp.errors import PermanentError, RetryableError
 
 LIMIT = 1000
 MIB = 1 << 20
@@ -44,41 +47,53 @@ def malformed(body: bytes, encoding: str = "gzip", limit: int = LIMIT) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("declared", [None, 6])
-async def test_a_body_is_read_whole(declared: int | None) -> None:
-    """A body comes out as it was sent, with a declared length or without."""
-    assert await read_body(stream(b"abc", b"", b"def"), declared, LIMIT) == b"abcdef"
-    assert await read_body(stream(), 0, LIMIT) == b""
+@pytest.fixture
+def ticket() -> Ticket:
+    """The ticket of a request that did not say its size, with room for 2000 bytes beside 500 of another request."""
+    room = Room(1 << 40, 0, free_disk=lambda: 1 << 40)
+    admission = Admission(capacity=2500, memory_limit=1 << 40, room=room, metrics=Metrics())
+    admission.admit(500)
+    return admission.admit(0)
 
 
-async def test_the_limit_is_the_largest_body_there_may_be() -> None:
+async def test_a_body_is_read_whole(ticket: Ticket) -> None:
+    """A body comes out as it was sent, and its ticket is as large as it."""
+    assert await read_body(stream(b"abc", b"", b"def"), LIMIT, ticket) == b"abcdef"
+    assert ticket.size == 6
+    assert await read_body(stream(), LIMIT, ticket) == b""
+
+
+async def test_the_limit_is_the_largest_body_there_may_be(ticket: Ticket) -> None:
     """A body of exactly the limit is taken, and one byte more is not, declared or not."""
-    assert len(await read_body(stream(b"x" * LIMIT), LIMIT, LIMIT)) == LIMIT
-    assert len(await read_body(stream(b"x" * 600, b"x" * 400), None, LIMIT)) == LIMIT
-    for declared in (None, LIMIT + 1):
-        with pytest.raises(TooLargeError) as caught:
-            await read_body(stream(b"x" * 600, b"x" * 401), declared, LIMIT)
-        assert str(caught.value) == TOO_LARGE
+    require_size(None, LIMIT)
+    require_size(LIMIT, LIMIT)
+    assert len(await read_body(stream(b"x" * 600, b"x" * 400), LIMIT, ticket)) == LIMIT
+    with pytest.raises(TooLargeError) as caught:
+        require_size(LIMIT + 1, LIMIT)
+    assert str(caught.value) == TOO_LARGE
+    with pytest.raises(TooLargeError) as caught:
+        await read_body(stream(b"x" * 600, b"x" * 401), LIMIT, ticket)
+    assert str(caught.value) == TOO_LARGE
 
 
-async def test_a_body_that_is_declared_too_large_is_not_waited_for() -> None:
-    """The declared length is enough to refuse a body of which nothing has come."""
-    with pytest.raises(TooLargeError):
-        await asyncio.wait_for(read_body(stream(ended=False), LIMIT + 1, LIMIT), 5)
-
-
-async def test_a_body_without_an_end_is_refused_at_the_limit() -> None:
+async def test_a_body_without_an_end_is_refused_at_the_limit(ticket: Ticket) -> None:
     """A chunked body is refused as soon as it is over the limit, not when its sender stops."""
     with pytest.raises(TooLargeError):
-        await asyncio.wait_for(read_body(stream(b"x" * (LIMIT + 1), ended=False), None, LIMIT), 5)
+        await asyncio.wait_for(read_body(stream(b"x" * (LIMIT + 1), ended=False), LIMIT, ticket), 5)
 
 
-async def test_a_sender_that_breaks_off_is_an_error() -> None:
+async def test_a_body_for_which_there_is_no_room_is_refused_while_it_is_read(ticket: Ticket) -> None:
+    """A sender that does not say how much it sends is told to try again when it is more than there is room for."""
+    with pytest.raises(RetryableError):
+        await read_body(stream(b"x" * 1500, b"x" * 501), 10_000, ticket)
+
+
+async def test_a_sender_that_breaks_off_is_an_error(ticket: Ticket) -> None:
     """Half a body is never taken for a whole one."""
     reader = stream(b"half", ended=False)
     reader.set_exception(ConnectionResetError("gone"))
     with pytest.raises(ConnectionResetError):
-        await read_body(reader, None, LIMIT)
+        await read_body(reader, LIMIT, ticket)
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
