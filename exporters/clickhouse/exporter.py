@@ -85,7 +85,8 @@ class ClickHouseExporter:
             writer.write_table(projected)
         settings = {"async_insert": "0", "insert_deduplicate": "1", "insert_deduplication_token": token}
         try:
-            self._client.insert_arrow(table, expected.names, sink.getvalue().to_pybytes(), settings)
+            stream = sink.getvalue().to_pybytes()
+            self._client.insert_arrow(table, expected.names, stream, settings, rows=projected.num_rows)
         except RetryableError:
             # Whatever happened to the server, the next attempt makes sure that the schema is there.
             self._is_migrated = False
