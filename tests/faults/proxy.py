@@ -454,10 +454,11 @@ async def _pass_on(pieces: AsyncIterator[bytes], writer: asyncio.StreamWriter, r
     async for piece in pieces:
         step = max(rate // 20, 1) if rate else len(piece)
         for start in range(0, len(piece), step):
-            writer.write(piece[start : start + step])
+            part = piece[start : start + step]
+            writer.write(part)
             await writer.drain()
             if rate:
-                await asyncio.sleep(step / rate)
+                await asyncio.sleep(len(part) / rate)
     await writer.drain()
 
 
