@@ -16,25 +16,35 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from benchmarks.processes import Processes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEY = "tg_benchmark_key"
-_ADMIN = "benchmark-admin"
+KEY, PRIVATE_KEY = "tg_benchmark_key", "tg_private_benchmark_key"
+ADMIN, PASSWORD = "admin", "benchmark-admin"
 _SETTINGS = f"""
 exporters:
   clickhouse:
     embedded:
       users:
-        admin: {{role: admin, password: {_ADMIN}}}
+        {ADMIN}: {{role: admin, password: {PASSWORD}}}
+destinations:
+  private:
+    api_keys: [{PRIVATE_KEY}]
+    privacy:
+      mode: content
 """
 
 
 class Gateway:
-    """A gateway process with free ports and a directory of its own."""
+    """A gateway process with free ports and a directory of its own; what is sent with PRIVATE_KEY loses its prompts.
+
+    `gateway` is all its processes but ClickHouse's, which are `clickhouse`.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self.http, self.grpc, self.clickhouse, self.operations = (f"127.0.0.1:{port}" for port in _free_ports(4))
+        self.http, self.grpc, self.clickhouse, self.operations = (f"127.0.0.1:{port}" for port in free_ports(4))
         settings = directory / "settings.yaml"
         settings.write_text(_SETTINGS)
         default = Path(__file__).parents[1] / "config" / "default.yaml"
@@ -54,7 +64,9 @@ class Gateway:
         while not self._is_ready():
             assert self.process.poll() is None, (directory / "log").read_text()
             time.sleep(0.05)
-        self.pids = {"gateway": self.process.pid, "clickhouse": self.status()["clickhouse"]["pid"]}
+        clickhouse: int = self.status()["clickhouse"]["pid"]
+        self.gateway = Processes(self.process.pid, without=frozenset({clickhouse}))
+        self.processes = {"gateway": self.gateway, "clickhouse": Processes(clickhouse)}
 
     def _is_ready(self) -> bool:
         try:
@@ -77,8 +89,8 @@ class Gateway:
     def sql(self, sql: str) -> str:
         """Run a query as admin."""
         request = urllib.request.Request(f"http://{self.clickhouse}/?database=tollgate", sql.encode())
-        request.add_header("X-ClickHouse-User", "admin")
-        request.add_header("X-ClickHouse-Key", _ADMIN)
+        request.add_header("X-ClickHouse-User", ADMIN)
+        request.add_header("X-ClickHouse-Key", PASSWORD)
         try:
             with urllib.request.urlopen(request, timeout=600) as response:
                 text: str = response.read().decode()
@@ -88,11 +100,11 @@ class Gateway:
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time so far, by process."""
-        return {name: _cpu(pid) for name, pid in self.pids.items()}
+        return {name: processes.cpu_seconds() for name, processes in self.processes.items()}
 
     def resident_bytes(self) -> dict[str, int]:
         """Memory in use, by process."""
-        return {name: _resident(pid) for name, pid in self.pids.items()}
+        return {name: processes.resident_bytes() for name, processes in self.processes.items()}
 
     def stop(self) -> None:
         """End it."""
@@ -100,19 +112,11 @@ class Gateway:
         self.process.wait(30)
 
 
-def _free_ports(count: int) -> Iterator[int]:
+def free_ports(count: int) -> Iterator[int]:
+    """TCP ports of 127.0.0.1 that nothing listens on."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
     for each in sockets:
         with closing(each):
             yield each.getsockname()[1]
-
-
-def _resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
