@@ -1,16 +1,18 @@
-# make run | test | check | clean. Each makes .venv first when it is missing or older than pyproject.toml.
+# make run | test | check | bench | clean. Each makes .venv first when it is missing or older than pyproject.toml.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+BENCH := $(VENV)/.bench
 JAVASCRIPT := $(VENV)/javascript/.installed
 
-.PHONY: run test check clean help
+.PHONY: run test check bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    start Tollgate with an embedded ClickHouse, data in ./data"
 	@echo "make test   lint, type-check and run the tests"
 	@echo "make check  lint and type-check only"
+	@echo "make bench  measure CPU, latency and rows beside Rotel, 4 minutes (ARGS='--seconds 60', ARGS=--profile)"
 	@echo "make clean  remove .venv and caches (./data stays)"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -38,6 +40,14 @@ $(JAVASCRIPT): $(STAMP) tests/javascript/package.json
 
 test: check $(JAVASCRIPT)
 	$(VENV)/bin/pytest
+
+# The peer and the profiler, which nothing else needs.
+$(BENCH): $(STAMP)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[embedded,dev,bench]'
+	@touch $@
+
+bench: $(BENCH)
+	@$(VENV)/bin/python -m benchmarks.throughput.run $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

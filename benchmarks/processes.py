@@ -18,7 +18,7 @@ class Processes:
         """The processes that are there now."""
         children: dict[int, list[int]] = {}
         for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and (fields := _fields(int(entry.name))):
+            if entry.name.isdecimal() and (fields := _fields(entry)):
                 children.setdefault(int(fields[1]), []).append(int(entry.name))
         found, waiting = [], [self._root]
         while waiting:
@@ -31,9 +31,8 @@ class Processes:
     def cpu_seconds(self) -> float:
         """CPU time so far. Of a process that has ended: as it was when it was last looked at."""
         for pid in self.pids():
-            if fields := _fields(pid):
-                seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-                self._seen[pid, int(fields[19])] = seconds
+            if fields := _fields(Path(f"/proc/{pid}")):
+                self._seen[pid, int(fields[19])] = _seconds(fields)
         return sum(self._seen.values())
 
     def resident_bytes(self) -> int:
@@ -41,12 +40,22 @@ class Processes:
         return sum(_resident(pid) for pid in self.pids())
 
 
-def _fields(pid: int) -> list[str]:
-    """What /proc says of a process after its name, from its state on; nothing of one that has ended."""
+def thread_seconds(pid: int) -> dict[int, float]:
+    """CPU time so far of each thread of a process."""
+    threads = {int(entry.name): _fields(entry) for entry in Path(f"/proc/{pid}/task").iterdir()}
+    return {thread: _seconds(fields) for thread, fields in threads.items() if fields}
+
+
+def _fields(entry: Path) -> list[str]:
+    """What /proc says of a process or thread after its name, from its state on; nothing of one that has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (entry / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _seconds(fields: list[str]) -> float:
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> int:
