@@ -22,12 +22,12 @@ from benchmarks import rotel
 from benchmarks.gateway import KEY, PRIVATE_KEY, Gateway
 from benchmarks.generator import Form, Traffic, spans_per_body
 from benchmarks.load import Background, Load, Sent, send
+from benchmarks.processes import Processes, machine_seconds
 from benchmarks.throughput import profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from benchmarks.processes import Processes
 
 _LOOK_EVERY = 0.5
 _STALLED = 10.0  # seconds without another row, after which those that lack are lost
@@ -74,7 +74,10 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a workload came to: CPU in microseconds a span, the time until all was stored in seconds."""
+    """What a workload came to: CPU in microseconds a span, and the seconds until all was stored.
+
+    `others` is how many cores were busy with what does not belong to the benchmark.
+    """
 
     workload: Workload
     system: str
@@ -83,6 +86,7 @@ class Result:
     own: float
     clickhouse: float
     until_stored: float
+    others: float
 
     @property
     def is_exact(self) -> bool:
@@ -110,15 +114,22 @@ def measure(gateway: Gateway, system: System, workload: Workload, seconds: float
     _wait_for_merges(gateway)
     clickhouse = gateway.processes["clickhouse"]
     own_before, clickhouse_before = system.processes.cpu_seconds(), clickhouse.cpu_seconds()
-    begun = time.monotonic()
+    begun, others_before = time.monotonic(), _seconds_of_others()
     load = Load(system.address, system.key, traffic, workload.form, workload.rate, workload.times * seconds)
     sent = Background(send, load).result()
     until_stored = _wait_for_rows(gateway, system.stored, sent.spans) - begun
     _wait_for_merges(gateway)
     own, in_clickhouse = system.processes.cpu_seconds() - own_before, clickhouse.cpu_seconds() - clickhouse_before
+    others = (_seconds_of_others() - others_before) / (time.monotonic() - begun)
     per_span = 1e6 / max(sent.spans, 1)
     stored = int(gateway.sql(system.rows))
-    return Result(workload, system.name, sent, stored, own * per_span, in_clickhouse * per_span, until_stored)
+    return Result(workload, system.name, sent, stored, own * per_span, in_clickhouse * per_span, until_stored, others)
+
+
+def _seconds_of_others() -> float:
+    """CPU time of all that is not this process, its descendants, or a load that has ended."""
+    ended = os.times()
+    return machine_seconds() - Processes(os.getpid()).cpu_seconds() - ended.children_user - ended.children_system
 
 
 def _wait_for_rows(gateway: Gateway, query: str, expected: int) -> float:
@@ -174,7 +185,7 @@ def _ratios(result: Result, peer: Result) -> str:
     cpu = f"own {result.own / peer.own:.2f}, with ClickHouse {both / of_peer:.2f}"
     latency = " / ".join(f"{result.sent.latency(p) / peer.sent.latency(p):.1f}" for p in (50, 95, 99))
     speed = (result.sent.spans / result.sent.seconds) / (peer.sent.spans / peer.sent.seconds)
-    return f"| | {result.system} ÷ {peer.system} | {speed:.2f} | {speed:.2f} | {cpu} | {cpu} | {latency} | |"
+    return f"| | {result.system} ÷ {peer.system} | {speed:.2f} | {speed:.2f} | | {cpu} | {latency} | |"
 
 
 def main() -> int:
@@ -203,12 +214,13 @@ def main() -> int:
 
 def _run(gateway: Gateway, peer: rotel.Rotel | None, options: argparse.Namespace) -> int:
     traffic = Traffic(seed=options.seed, days=_AN_HOUR, prompt=options.prompt, end=time.time_ns())
-    chosen = [workload for workload in WORKLOADS if options.only in workload.name]
+    only = options.only or ("saturation" if options.profile else "")
+    chosen = [workload for workload in WORKLOADS if only in workload.name]
     measured = [system for system in systems(gateway, peer) if system.name.startswith(options.systems)]
     for system in measured:  # what only the first requests cost is not measured
         measure(gateway, system, WORKLOADS[2], 2, traffic)
     if options.profile:
-        return _profile(gateway, measured[0], [each for each in chosen if each.rate is None], options.seconds, traffic)
+        return _profile(gateway, measured[0], chosen, options.seconds, traffic)
     results = []
     for workload in chosen:
         for system in measured:
@@ -217,8 +229,9 @@ def _run(gateway: Gateway, peer: rotel.Rotel | None, options: argparse.Namespace
             results.append(measure(gateway, system, workload, options.seconds, traffic))
             print(_row(results[-1]), f"{results[-1].until_stored:.1f} s until stored", file=sys.stderr, flush=True)
     sizes = {result.workload.form: result.sent.size / 1e3 for result in results}
-    print(f"\n{os.cpu_count()} cores, {options.seconds:g} s each, 32 connections; mean body: ", end="")
-    print(", ".join(f"{form} {size:.1f} kB" for form, size in sizes.items()), end="\n\n")
+    others = sum(result.others for result in results) / len(results)
+    print(f"\n{os.cpu_count()} cores, of which others used {others:.1f}; {options.seconds:g} s each, 32 connections;")
+    print("mean body:", ", ".join(f"{form} {size:.1f} kB" for form, size in sizes.items()), end="\n\n")
     print(*table(results), sep="\n")
     if peer is not None and not all(result.is_exact for result in results if result.system == "Rotel"):
         print(f"\nRotel's log ends with:\n{peer.log()[-2000:]}")
@@ -227,7 +240,7 @@ def _run(gateway: Gateway, peer: rotel.Rotel | None, options: argparse.Namespace
 
 def _profile(gateway: Gateway, system: System, workloads: Sequence[Workload], seconds: float, traffic: Traffic) -> int:
     for workload in workloads:
-        watchers = [Background(profile.watch, pid, seconds + _AFTER) for pid in gateway.gateway.pids()]
+        watchers = [Background(profile.watch, pid, workload.times * seconds + _AFTER) for pid in gateway.gateway.pids()]
         result = measure(gateway, system, workload, seconds, traffic)
         found = [watcher.result().stages() for watcher in watchers]
         stages = {stage: sum(each.get(stage, 0.0) for each in found) for stage in profile.ORDER}
