@@ -247,7 +247,8 @@ def _profile(gateway: Gateway, system: System, workloads: Sequence[Workload], se
         print(f"\n{workload.name}: {result.own:.1f} µs of CPU a span\n\n| stage | µs/span | share |\n|---|--:|--:|")
         for stage, cpu in stages.items():
             share = cpu / sum(stages.values())
-            print(f"| {stage} | {share * result.own:.1f} | {share:.1%} |")
+            if share >= 0.0005:
+                print(f"| {stage} | {share * result.own:.1f} | {share:.1%} |")
     return 0
 
 
