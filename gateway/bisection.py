@@ -37,19 +37,22 @@ def insert_all_but_bad(rows: pa.Table, token: str, insert: Callable[[pa.Table, s
     """
     refused: list[Refused] = []
     refusals = 0
-    waiting = [(0, rows.num_rows)]
+    waiting = [(0, rows.num_rows, False)]
     while waiting:
-        start, stop = waiting.pop()
+        start, stop, is_second_try = waiting.pop()
         is_whole = (start, stop) == (0, rows.num_rows)
         try:
             insert(rows.slice(start, stop - start), token if is_whole else _token_of_part(token, start, stop))
         except PermanentError as error:
             refusals += 1
-            if stop - start == 1 or refusals > MOST_REFUSALS:
+            if refusals > MOST_REFUSALS or is_second_try:
                 refused.append(Refused(start, stop, error))
+            elif stop - start == 1:
+                # What was damaged on its way is refused like a bad row: none is given up for one answer.
+                waiting.append((start, stop, True))
             else:
                 middle = (start + stop) // 2
-                waiting += [(middle, stop), (start, middle)]
+                waiting += [(middle, stop, False), (start, middle, False)]
     return refused
 
 

@@ -50,6 +50,9 @@ class Exporter(Protocol):
     def place(self, rows: pa.Table) -> dict[str, tuple[Int64Column, Int64Column]]:
         """For each table, in the order of inserting: which rows it takes, and the month (since 1970) of each."""
 
+    def project(self, rows: pa.Table, table: str) -> pa.Table:
+        """The rows with the columns of a table, without a copy."""
+
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows; RetryableError or PermanentError if that is not confirmed."""
 
@@ -160,6 +163,7 @@ class ExportLoop:
             try:
                 await self._in_worker(lambda: self._send(path, progress))
             except RetryableError as error:
+                delay = max(delay, error.delay)
                 log.warning(
                     "an insert failed and is tried again", segment=path.stem, delay=round(delay, 2), error=str(error)
                 )
@@ -201,9 +205,13 @@ class ExportLoop:
             return
         self._tell_damage(path, segment, progress)
         rows = self._exporter.unpack(pa.Table.from_batches(segment.records, segment.schema))
-        for unit in self._units(path, segment, rows):
+        sizes = _sizes(segment)
+        segment.records.clear()  # the file's content is not needed twice in memory
+        for unit in self._units(path, rows, sizes):
             if unit.number not in progress.done:
-                self._insert(path.stem, unit, rows, progress.settled)
+                # Projected first: a unit of calls is copied row by row, and needs none of the spans' long texts.
+                part = _rows_of(self._exporter.project(rows, unit.table), unit)
+                self._insert(path.stem, unit, part, progress.settled)
                 progress.done.add(unit.number)
         self._ledger.settle(path, segment.tally, progress.settled)
         self._spool.stored(path)
@@ -222,11 +230,7 @@ class ExportLoop:
             self._metrics.damaged_bytes.labels("end").inc(segment.torn)
         progress.is_damage_told = True
 
-    def _units(self, path: Path, segment: Segment, rows: pa.Table) -> list[Unit]:
-        sizes = np.repeat(
-            np.array([record.nbytes / max(record.num_rows, 1) for record in segment.records], np.float64),
-            np.array([record.num_rows for record in segment.records], np.int64),
-        )
+    def _units(self, path: Path, rows: pa.Table, sizes: np.ndarray) -> list[Unit]:
         placements = [
             Placement(table, numbers, months, sizes[numbers])
             for table, (numbers, months) in self._exporter.place(rows).items()
@@ -234,11 +238,10 @@ class ExportLoop:
         return load_or_cut(path.with_suffix(".cut"), path.stem, placements)
 
     def _insert(self, segment: str, unit: Unit, rows: pa.Table, settled: Tally) -> None:
-        """Insert a unit's part of a segment's rows; what ClickHouse refuses for good goes to the dead letters."""
+        """Insert a unit's rows; what of them ClickHouse refuses for good goes to the dead letters."""
         started = time.perf_counter()
-        part = pa.concat_tables(rows.slice(start, stop - start) for start, stop in unit.ranges)
         refused = insert_all_but_bad(
-            part, token(segment, unit), lambda rows, rows_token: self._exporter.insert(unit.table, rows, rows_token)
+            rows, token(segment, unit), lambda part, part_token: self._exporter.insert(unit.table, part, part_token)
         )
         dead: Counter[str] = Counter()
         for bad in refused:
@@ -250,13 +253,13 @@ class ExportLoop:
                 rows=bad.stop - bad.start,
                 error=str(bad.error),
             )
-            bad_rows = part.slice(bad.start, bad.stop - bad.start)
+            bad_rows = rows.slice(bad.start, bad.stop - bad.start)
             self._dead_letters.add(segment, unit, bad, bad_rows)
             dead.update(_by_destination(bad_rows))
         self._metrics.exporter_inserts.labels(unit.table).inc()
         self._metrics.exporter_seconds.observe(time.perf_counter() - started)
         if unit.table == self._main_table:
-            for destination, count in _by_destination(part).items():
+            for destination, count in _by_destination(rows).items():
                 settled.add(destination, STORED, count - dead[destination])
                 settled.add(destination, DEAD_LETTERED, dead[destination])
 
@@ -269,6 +272,22 @@ class _Progress:
     settled: Tally = field(default_factory=Tally)
     is_begun: bool = False
     is_damage_told: bool = False
+
+
+def _sizes(segment: Segment) -> np.ndarray:
+    """About how many bytes each row has: those of its record, in equal parts."""
+    return np.repeat(
+        np.array([record.nbytes / max(record.num_rows, 1) for record in segment.records], np.float64),
+        np.array([record.num_rows for record in segment.records], np.int64),
+    )
+
+
+def _rows_of(rows: pa.Table, unit: Unit) -> pa.Table:
+    if len(unit.ranges) == 1:
+        ((start, stop),) = unit.ranges
+        return rows.slice(start, stop - start)
+    # Thousands of slices, one a call, would be as many chunks, and each later step slow in proportion.
+    return rows.take(np.concatenate([np.arange(start, stop) for start, stop in unit.ranges]))
 
 
 def _by_destination(rows: pa.Table) -> dict[str, int]:

@@ -7,10 +7,10 @@ Every layer raises one of these; the receivers map them to HTTP and gRPC in one 
 class RetryableError(Exception):
     """Nothing is wrong with the data: the same request may succeed later.
 
-    `delay` is the number of seconds after which it is worth trying again.
+    `delay` is the number of seconds before which it is of no use to try again.
     """
 
-    def __init__(self, message: str, *, delay: float = 1.0) -> None:
+    def __init__(self, message: str, *, delay: float = 0.0) -> None:
         super().__init__(message)
         self.delay = delay
 

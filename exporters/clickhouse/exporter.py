@@ -64,6 +64,10 @@ class ClickHouseExporter:
             CALLS: (calls, _months(rows["CallTime"].take(pa.array(calls)))),
         }
 
+    def project(self, rows: pa.Table, table: str) -> pa.Table:
+        """The rows with the columns of a table, without a copy."""
+        return project(rows, table)
+
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows into a table; RetryableError or PermanentError if ClickHouse does not confirm it.
 

@@ -48,9 +48,7 @@ def encode(batch: SpanBatch) -> pa.RecordBatch:
 
 
 def project(rows: pa.Table, table: str) -> pa.Table:
-    """The rows as `table` takes them: its columns, and only those spans that belong there."""
-    if table == CALLS:
-        rows = rows.filter(is_call(rows))
+    """The rows with the columns of `table`."""
     return rows.select(table_schemas()[table].names)
 
 

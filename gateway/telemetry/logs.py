@@ -50,6 +50,8 @@ def configure_logs(level: str, style: str, **fields: Any) -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, *tracebacks], processor=renderer)
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # It logs each fault that it also raises, with a traceback.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
 def _add(fields: Mapping[str, Any], _logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -49,7 +49,7 @@ def test_the_shipped_default_is_valid() -> None:
     assert service.data_directory == Path("data")
     assert service.state_url == Secret("sqlite:///data/state.db")
     assert (service.batch.max_size, service.batch.linger) == (64 << 20, timedelta(0))
-    assert (service.spool.segment_max_size, service.spool.segment_max_age) == (64 << 20, timedelta(seconds=1))
+    assert (service.spool.segment_max_size, service.spool.segment_max_age) == (16 << 20, timedelta(seconds=1))
     assert service.spool.retain_stored == timedelta(minutes=10)
     assert service.shutdown_timeout == timedelta(seconds=8)
     assert service.pipelines["traces"].processors == ("privacy", "metadata", "genai", "cost")

@@ -51,7 +51,22 @@ def test_one_bad_row_among_ten_thousand_costs_few_inserts() -> None:
     """Each halving brings the search one step on: a bad row costs about two inserts for every doubling of the unit."""
     table = Table({1234})
     insert_all_but_bad(rows(10_000), TOKEN, table.insert)
-    assert table.inserts <= 2 * 14 + 1
+    assert table.inserts <= 2 * 14 + 2
+
+
+def test_no_row_is_given_up_for_one_answer() -> None:
+    """A row that is refused once and then taken, as one that was damaged on its way, is stored."""
+    table = Table(set())
+    faults = iter([PermanentError("damaged", reason="refused")])
+
+    def insert(part: pa.Table, token: str) -> None:
+        fault = next(faults, None)
+        if fault is not None:
+            raise fault
+        table.insert(part, token)
+
+    assert insert_all_but_bad(rows(1), TOKEN, insert) == []
+    assert table.rows == [0]
 
 
 def test_a_unit_that_is_bad_throughout_ends_soon() -> None:

@@ -52,7 +52,6 @@ def test_an_unreachable_server_is_worth_another_attempt(free_port: Callable[[], 
     with pytest.raises(RetryableError, match=r"ClickHouse") as caught:
         client.query("SELECT 1")
     assert "\n" not in str(caught.value)
-    assert caught.value.delay > 0
 
 
 @pytest.mark.parametrize(
