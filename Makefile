@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 BENCH := $(VENV)/.bench
 JAVASCRIPT := $(VENV)/javascript/.installed
 
-.PHONY: run test check bench clean help
+.PHONY: run test check soak bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test   lint, type-check and run the tests"
 	@echo "make check  lint and type-check only"
 	@echo "make bench  measure CPU, latency and rows beside Rotel, 4 minutes (ARGS='--seconds 60', ARGS=--profile)"
+	@echo "make soak   crash everything again and again, ROUNDS=100, and check that no span is lost"
 	@echo "make clean  remove .venv and caches (./data stays)"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -48,6 +49,11 @@ $(BENCH): $(STAMP)
 
 bench: $(BENCH)
 	@$(VENV)/bin/python -m benchmarks.throughput.run $(ARGS)
+
+# make soak ROUNDS=500: crashes at random moments, and after each round the check that nothing was lost.
+ROUNDS ?= 100
+soak: $(STAMP)
+	$(VENV)/bin/python -m tests.crash.soak --rounds $(ROUNDS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

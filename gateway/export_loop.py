@@ -191,10 +191,9 @@ class ExportLoop:
 
     def _send(self, path: Path, progress: _Progress) -> None:
         """Insert the units of a segment that are not done yet, then move the segment on."""
-        if progress.is_begun:
+        if progress.identity:
             # Reading and unpacking a segment again is dear, and of no use while ClickHouse is away.
             self._exporter.ping()
-        progress.is_begun = True
         try:
             segment = read_segment(path)
         except DamagedSegmentError as error:
@@ -203,23 +202,24 @@ class ExportLoop:
             self._ledger.settle(path, read_tally(path), Tally())
             self._spool.damaged(path)
             return
-        self._tell_damage(path, segment, progress)
+        if progress.identity != segment.identity:
+            # At the first attempt, or damaged since the last one: its rows have other numbers now.
+            progress.begin(segment.identity)
+            self._tell_damage(path, segment)
         rows = self._exporter.unpack(pa.Table.from_batches(segment.records, segment.schema))
         sizes = _sizes(segment)
         segment.records.clear()  # the file's content is not needed twice in memory
-        for unit in self._units(path, rows, sizes):
+        for unit in self._units(path, segment.identity, rows, sizes):
             if unit.number not in progress.done:
                 # Projected first: a unit of calls is copied row by row, and needs none of the spans' long texts.
                 part = _rows_of(self._exporter.project(rows, unit.table), unit)
-                self._insert(path.stem, unit, part, progress.settled)
+                self._insert(segment, unit, part, progress.settled)
                 progress.done.add(unit.number)
         self._ledger.settle(path, segment.tally, progress.settled)
         self._spool.stored(path)
 
-    def _tell_damage(self, path: Path, segment: Segment, progress: _Progress) -> None:
-        """Log, count and set aside what cannot be read, once."""
-        if progress.is_damage_told:
-            return
+    def _tell_damage(self, path: Path, segment: Segment) -> None:
+        """Log, count and set aside what cannot be read."""
         if segment.damage:
             self._spool.set_aside(path, segment.damage)
             size = sum(stop - start for start, stop in segment.damage)
@@ -228,33 +228,34 @@ class ExportLoop:
         if segment.torn:
             log.warning("a write at the end of a segment was cut off", segment=path.stem, bytes=segment.torn)
             self._metrics.damaged_bytes.labels("end").inc(segment.torn)
-        progress.is_damage_told = True
 
-    def _units(self, path: Path, rows: pa.Table, sizes: np.ndarray) -> list[Unit]:
+    def _units(self, path: Path, identity: str, rows: pa.Table, sizes: np.ndarray) -> list[Unit]:
         placements = [
             Placement(table, numbers, months, sizes[numbers])
             for table, (numbers, months) in self._exporter.place(rows).items()
         ]
-        return load_or_cut(path.with_suffix(".cut"), path.stem, placements)
+        return load_or_cut(path.with_suffix(".cut"), identity, placements)
 
-    def _insert(self, segment: str, unit: Unit, rows: pa.Table, settled: Tally) -> None:
+    def _insert(self, segment: Segment, unit: Unit, rows: pa.Table, settled: Tally) -> None:
         """Insert a unit's rows; what of them ClickHouse refuses for good goes to the dead letters."""
-        started = time.perf_counter()
+        started, name = time.perf_counter(), segment.header.segment
         refused = insert_all_but_bad(
-            rows, token(segment, unit), lambda part, part_token: self._exporter.insert(unit.table, part, part_token)
+            rows,
+            token(segment.identity, unit),
+            lambda part, part_token: self._exporter.insert(unit.table, part, part_token),
         )
         dead: Counter[str] = Counter()
         for bad in refused:
             log.error(
                 "ClickHouse refuses rows for good; they are in the dead letters",
-                segment=segment,
+                segment=name,
                 unit=unit.number,
                 table=unit.table,
                 rows=bad.stop - bad.start,
                 error=str(bad.error),
             )
             bad_rows = rows.slice(bad.start, bad.stop - bad.start)
-            self._dead_letters.add(segment, unit, bad, bad_rows)
+            self._dead_letters.add(name, unit, bad, bad_rows)
             dead.update(_by_destination(bad_rows))
         self._metrics.exporter_inserts.labels(unit.table).inc()
         self._metrics.exporter_seconds.observe(time.perf_counter() - started)
@@ -268,10 +269,13 @@ class ExportLoop:
 class _Progress:
     """How far the export of a segment is: the numbers of its units that are done, and what became of their rows."""
 
+    identity: str = ""
     done: set[int] = field(default_factory=set)
     settled: Tally = field(default_factory=Tally)
-    is_begun: bool = False
-    is_damage_told: bool = False
+
+    def begin(self, identity: str) -> None:
+        """Begin with a segment of this identity."""
+        self.identity, self.done, self.settled = identity, set(), Tally()
 
 
 def _sizes(segment: Segment) -> np.ndarray:

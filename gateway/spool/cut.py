@@ -71,7 +71,8 @@ def cut(placements: list[Placement]) -> list[Unit]:
 def load_or_cut(path: Path, segment: str, placements: list[Placement]) -> list[Unit]:
     """The segment's units as they were cut at first; cut and written down durably if this is the first time.
 
-    A cut is written before any unit is sent, so one that cannot be read was never used.
+    A cut is written before any unit is sent, so one that cannot be read was never used. `segment` is the segment's
+    identity: one that was damaged since has another, because its rows have other numbers.
     """
     if path.exists():
         try:

@@ -75,6 +75,13 @@ class Segment:
     torn: int = 0
 
     @property
+    def identity(self) -> str:
+        """The segment's name, and with it the damage if there is any: which row has which number depends on it."""
+        if not self.damage and not self.torn:
+            return self.header.segment
+        return f"{self.header.segment}/{self.damage}/{self.torn}"
+
+    @property
     def rows(self) -> int:
         """The number of rows in all records."""
         return sum(record.num_rows for record in self.records)

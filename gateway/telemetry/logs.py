@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import orjson
 import structlog
@@ -42,7 +44,7 @@ def configure_logs(level: str, style: str, **fields: Any) -> None:
     structlog.configure(
         processors=[*shared, *tracebacks, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -52,6 +54,24 @@ def configure_logs(level: str, style: str, **fields: Any) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # It logs each fault that it also raises, with a traceback.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+
+
+class _Unfailing(io.TextIOBase):
+    """A stream whose failures are borne: a log on a full disk must not stop what it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose the text."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _add(fields: Mapping[str, Any], _logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

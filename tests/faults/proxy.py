@@ -98,6 +98,7 @@ class FaultProxy:
         self._plan: _Plan | None = None
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._unanswered: list[_Request] = []
         self._clients: dict[asyncio.StreamWriter, bool] = {}  # and whether it idles
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -122,6 +123,11 @@ class FaultProxy:
     def unheard(self) -> int:
         """How many requests the server answered whole, of which the client did not get the whole answer."""
         return self.counts.get("unheard", 0)
+
+    def unanswered(self, text: bytes = b"") -> int:
+        """How many requests with this text were passed on whole and are not answered to the client yet."""
+        with self._lock:
+            return sum(text in request.head.first or text in request.begun for request in self._unanswered)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -290,14 +296,21 @@ class FaultProxy:
                 return False
             rate = plan.rate if plan is not None and plan.fault is Fault.THROTTLE else 0
             # A server may answer, and end the connection, before it has read all of a request that it refuses.
-            sending = asyncio.create_task(_pass_on(request.pieces(), to_upstream, rate))
+            sending = asyncio.create_task(self._send(request, to_upstream, rate))
             try:
                 return await self._answer(request, upstream, client, plan)
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
+                with self._lock:
+                    self._unanswered = [each for each in self._unanswered if each is not request]
         finally:
             to_upstream.close()
+
+    async def _send(self, request: _Request, upstream: asyncio.StreamWriter, rate: int) -> None:
+        await _pass_on(request.pieces(), upstream, rate)
+        with self._lock:
+            self._unanswered.append(request)
 
     async def _answer(
         self, request: _Request, upstream: asyncio.StreamReader, client: _Client, plan: _Plan | None

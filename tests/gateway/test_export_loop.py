@@ -207,6 +207,28 @@ async def test_a_segment_that_cannot_be_read_is_set_aside(make: Callable[..., Ha
     assert harness.metric("spool_damaged_segments_total") == 1
 
 
+async def test_a_segment_that_is_damaged_after_it_was_cut_is_cut_again(make: Callable[..., Harness]) -> None:
+    """Rows whose numbers have changed are sent under tokens of their own: every row that is left is stored."""
+    harness = make(*[RetryableError("ClickHouse is away")] * 3)
+    for number in range(5):
+        harness.append(rows(number))
+    harness.spool.seal()
+    (path,) = harness.spool.sealed()
+    harness.loop.start()
+    await harness.until(lambda: harness.metric("exporter_failures_total") > 0)
+    content = bytearray(path.read_bytes())
+    content[content.index(rows(1).serialize().to_pybytes())] ^= 1
+    path.write_bytes(bytes(content))
+    await harness.until(lambda: not harness.spool.sealed())
+    assert sorted(set(harness.exporter.stored["main"])) == [0, 2, 3, 4]
+    tokens = [token for table, token in harness.exporter.attempts if table == "main"]
+    assert tokens[0] != tokens[-1]
+    assert harness.metric("damaged_spans_total", destination="default") == 1
+    assert harness.metric("spool_damaged_bytes_total", where="amid") > 0
+    assert harness.metric("spool_spans", destination="default") == 0
+    assert len(list((harness.directory / "spool").glob("*.damaged"))) == 1
+
+
 async def test_stopping_leaves_what_fails_on_disk(make: Callable[..., Harness]) -> None:
     """A stop does not wait for a ClickHouse that is away; the segment is there for the next start."""
     harness = make(*[RetryableError("ClickHouse is away")] * 10_000)

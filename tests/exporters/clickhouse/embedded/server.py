@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.parse
@@ -60,6 +61,13 @@ class Server:
     process: subprocess.Popen[bytes]
     directory: Path
 
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal, and wait for the end."""
+        self.process.send_signal(number)
+        self.process.wait(_PATIENCE)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
     def ask(
         self,
         sql: bytes | str = b"",
@@ -80,30 +88,36 @@ class Server:
         return Answer(got.status, got.headers, got.body)
 
 
-@contextmanager
-def running(directory: Path, free_port: Callable[[], int], *, memory: int = GIB) -> Iterator[Server]:
-    """A server with USERS on a directory."""
-    port = free_port()
+def launch(directory: Path, port: int, *, memory: int = GIB) -> Server:
+    """Start a server with USERS on a directory, and wait until it answers."""
     place = ["--path", str(directory / "data"), "--port", str(port), "--exit-with-stdin", "--users-on-stdin"]
-    with (
-        (directory / "log").open("wb") as log,
-        subprocess.Popen(
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen(
             [sys.executable, "-m", "exporters.clickhouse.embedded", *place, "--max-server-memory-usage", str(memory)],
             stdin=subprocess.PIPE,
             stderr=log,
-        ) as process,
-    ):
-        assert process.stdin is not None
-        process.stdin.write(Users(USERS.values()).dump().encode() + b"\n")
-        process.stdin.flush()
-        server = Server(f"http://127.0.0.1:{port}", process, directory)
-        try:
-            until(lambda: _answers(server) or process.poll() is not None)
-            assert process.poll() is None, (directory / "log").read_text()
-            yield server
-        finally:
-            process.terminate()
-            process.wait(_PATIENCE)
+        )
+    assert process.stdin is not None
+    process.stdin.write(Users(USERS.values()).dump().encode() + b"\n")
+    process.stdin.flush()
+    server = Server(f"http://127.0.0.1:{port}", process, directory)
+    try:
+        until(lambda: _answers(server) or process.poll() is not None)
+        assert process.poll() is None, (directory / "log").read_text()
+    except BaseException:
+        server.end()
+        raise
+    return server
+
+
+@contextmanager
+def running(directory: Path, free_port: Callable[[], int], *, memory: int = GIB) -> Iterator[Server]:
+    """A server with USERS on a directory, while the test runs."""
+    server = launch(directory, free_port(), memory=memory)
+    try:
+        yield server
+    finally:
+        server.end()
 
 
 def _answers(server: Server) -> bool:
