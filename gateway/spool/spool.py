@@ -37,7 +37,7 @@ class State(StrEnum):
     DAMAGED = "damaged"
 
 
-_CLEAN = "clean"
+_CLEAN, _BOOT = "clean", "boot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class SpoolLimits:
 class Spool:
     """Appends durably and hands out sealed segments.
 
-    `clock` gives nanoseconds since 1970 in UTC, `random_hex` a few random hex digits for segment names.
+    `clock` gives nanoseconds since 1970 in UTC, `random_hex` a few random hex digits for segment names. `boot` tells
+    this run of the machine from any other, as far as that is known.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Spool:
         *,
         clock: Callable[[], int],
         random_hex: Callable[[], str],
+        boot: str = "",
     ) -> None:
         self._directory = directory
         self._schema = schema
@@ -76,7 +78,7 @@ class Spool:
         self._size = 0
         self._to_seal: list[Path] = []
         directory.mkdir(parents=True, exist_ok=True)
-        self._recover()
+        self._recover(boot)
 
     def append(self, records: list[pa.RecordBatch], tally: Tally) -> int:
         """Write the records and return, once they are on disk, how many bytes that took; OSError if they may not be.
@@ -169,17 +171,21 @@ class Spool:
         (self._directory / _CLEAN).touch()
         sync_directory(self._directory)
 
-    def _recover(self) -> None:
-        """Seal what a previous process left open; after an unclean end, send the recently stored once more.
+    def _recover(self, boot: str) -> None:
+        """Seal what a previous process left open; if the machine went down under it, replay what was stored recently.
 
-        ClickHouse may have lost, together with the machine's power, what it had acknowledged a moment before.
+        ClickHouse may have lost, together with the machine's power, what it had acknowledged a moment before. The end
+        of a process alone loses nothing that was written.
         """
-        clean = self._directory / _CLEAN
-        if not clean.exists():
+        clean, last_boot = self._directory / _CLEAN, self._directory / _BOOT
+        is_same_boot = bool(boot) and last_boot.exists() and last_boot.read_text() == boot
+        if not clean.exists() and not is_same_boot:
             recent = self._clock() / 1e9 - self._limits.retain_stored
             for path in self._directory.glob(f"*.{State.STORED}"):
                 if path.stat().st_mtime >= recent:
                     self._move(path, State.SEALED)
+        if boot and not is_same_boot:
+            write_durably(last_boot, boot.encode())
         clean.unlink(missing_ok=True)
         for path in self._directory.glob(f"*.{State.OPEN}"):
             log.info("a segment of an earlier run is taken over", segment=path.stem)

@@ -30,6 +30,7 @@ from gateway.receivers.otlp_grpc import OtlpGrpcReceiver
 from gateway.receivers.otlp_http import OtlpHttpReceiver
 from gateway.replay import Replay
 from gateway.spool.directories import spool_directories, spool_directory
+from gateway.spool.durable import boot_id
 from gateway.spool.room import Room
 from gateway.spool.spool import Spool, SpoolLimits
 from gateway.spool_care import SpoolCare
@@ -139,6 +140,7 @@ class Worker:
                 limits,
                 clock=time.time_ns,
                 random_hex=lambda: secrets.token_hex(4),
+                boot=boot_id(),
             )
             self._stack.callback(spool.close)
             self._spools.append((spool, Ledger(directory, self._metrics.count)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -52,6 +51,14 @@ class Scene:
                 self.stage.kill_clickhouse()
                 self.stage.start_clickhouse()
 
+    def inject(self, fault: Fault, **options: Any) -> None:
+        """Have the proxy do something from now on, and wait until it has done it and spans still flow."""
+        before = self.stage.proxy.counts.get(fault, 0)
+        self.stage.proxy.set(fault, **options)
+        until(lambda: self.stage.proxy.counts.get(fault, 0) > before, 20)
+        self.sender.flows(20)
+        self.counts[fault] += self.stage.proxy.counts[fault] - before
+
     def until_inserting(self) -> None:
         """Wait for a moment at which ClickHouse has an insert whole and the gateway has no answer."""
         until(lambda: self.stage.proxy.unanswered(INSERT), 20)
@@ -77,32 +84,27 @@ def killed_amid_an_insert(scene: Scene) -> None:
 
 def broken_connections(scene: Scene) -> None:
     """Requests or answers are cut off, withheld or slow, each a few times."""
-    faults: list[tuple[Fault, dict[str, float]]] = [
+    faults: list[tuple[Fault, dict[str, Any]]] = [
         (Fault.CUT_REQUEST, {"after": scene.random.randrange(20_000)}),
         (Fault.CUT_RESPONSE, {"after": scene.random.randrange(400)}),
         (Fault.CUT_RESPONSE, {"after": -scene.random.randrange(1, 50)}),
         (Fault.DROP, {}),
-        (Fault.RESET, {}),
         (Fault.DEAD_IDLE, {}),
         (Fault.DELAY, {"seconds": 0.2}),
         (Fault.THROTTLE, {"rate": 300_000}),
     ]
     for fault, options in scene.random.sample(faults, 3):
-        scene.counts[fault] += 1
-        scene.stage.proxy.set(fault, times=3, **options)  # type: ignore[arg-type]
-        scene.sender.flows(20)
+        scene.inject(fault, times=3, **options)
     scene.stage.proxy.clear()
 
 
 def failing_clickhouse(scene: Scene) -> None:
     """ClickHouse refuses inserts for a passing reason, or is not there at all."""
     code = scene.random.choice((*_PASSING_CODES, 0))
-    scene.counts[f"answer {code}" if code else "refuse"] += 1
     if code:
-        scene.stage.proxy.set(Fault.ANSWER, only=INSERT, answer=_FAILED % code)
+        scene.inject(Fault.ANSWER, only=INSERT, answer=_FAILED % code)
     else:
-        scene.stage.proxy.set(Fault.REFUSE)
-    scene.sender.flows(40)
+        scene.inject(Fault.REFUSE)
     scene.stage.proxy.clear()
 
 
@@ -110,14 +112,15 @@ def full_disk(scene: Scene) -> None:
     """The disk of the spool is full, with a kill in the middle of it."""
     scene.counts["full disk"] += 1
     with scene.stage.full_disk():
-        time.sleep(0.3)
+        scene.sender.is_refused()
         scene.kill("worker")
-        time.sleep(0.3)
+        scene.sender.is_refused()
     scene.stage.all_run()
 
 
 def damaged_segment(scene: Scene) -> None:
     """While ClickHouse is away and the gateway was killed, a record of a segment that waits is overwritten."""
+    scene.counts[Fault.REFUSE] += 1
     scene.stage.proxy.set(Fault.REFUSE)
     until(lambda: scene.stage.segments(".sealed"), 20)
     scene.sender.flows(5)
@@ -146,8 +149,6 @@ def _spoil(path: Path, chance: random.Random) -> set[str]:
 
 CRASHES: tuple[Crash, ...] = (
     killed,
-    killed_amid_an_insert,
-    killed_amid_an_insert,
     broken_connections,
     failing_clickhouse,
     full_disk,

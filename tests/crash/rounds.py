@@ -11,7 +11,7 @@ from gateway.dead_letters import DeadLetters
 from gateway.ledger import read_ledger
 from gateway.spool.directories import spool_directories
 from gateway.spool.tally import ACCEPTED, DAMAGED, DEAD_LETTERED, RECEIVED, STORED
-from tests.crash.crashes import CRASHES, Scene
+from tests.crash.crashes import CRASHES, Scene, killed_amid_an_insert
 from tests.crash.sender import Sender
 from tests.end_to_end.harness import until
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.crash.sender import Account
     from tests.crash.stage import Stage
 
-CRASHES_A_ROUND = 2
 _DRAINED = 120.0
 
 
@@ -57,8 +56,8 @@ def play(stage: Stage, rounds: int, seed: int) -> Iterator[Report]:
         with Sender(stage.gateway, trace_id) as sender:
             scene = Scene(stage, sender, chance, report.faults)
             sender.flows(10)
-            for _ in range(CRASHES_A_ROUND):
-                chance.choice(CRASHES)(scene)
+            for crash in (killed_amid_an_insert, chance.choice(CRASHES)):
+                crash(scene)
                 sender.flows(5)
         stage.proxy.clear()
         stage.all_run()

@@ -32,9 +32,13 @@ _CALL = [
 
 @dataclass(slots=True)
 class Account:
-    """The ids of spans: those sent, those acknowledged, and of these the calls and the ones ClickHouse will refuse."""
+    """How many spans were sent and requests refused; the ids of the spans that were acknowledged.
+
+    Of these also which are calls, and which ClickHouse will refuse.
+    """
 
     sent: int = 0
+    refused: int = 0
     acknowledged: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
@@ -66,6 +70,11 @@ class Sender:
         """Wait until so many more requests are acknowledged."""
         target = len(self.account.acknowledged) + requests * PER_REQUEST
         until(lambda: len(self.account.acknowledged) >= target, 60)
+
+    def is_refused(self) -> None:
+        """Wait until another request is refused."""
+        before = self.account.refused
+        until(lambda: self.account.refused > before)
 
     def _next(self) -> tuple[dict[str, Any], list[int]]:
         with self._lock:
@@ -99,6 +108,7 @@ class Sender:
             if answer.status == 200:
                 self._acknowledge(numbers)
             else:
+                self.account.refused += 1
                 self._ended.wait(_PAUSE)
 
     def _over_grpc(self) -> None:

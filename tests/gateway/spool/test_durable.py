@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from gateway.spool.durable import write_durably
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gateway.spool.durable import boot_id, write_durably
 
 
 def test_a_file_appears_whole_and_alone(tmp_path: Path) -> None:
@@ -25,3 +22,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_durably(tmp_path / "a.cut", b"new")
     assert (tmp_path / "a.cut").read_bytes() == b"old"
+
+
+def test_a_machine_knows_its_boot() -> None:
+    """Where the system tells it, every process of this run of the machine is given the same text."""
+    assert boot_id() == boot_id()
+    assert bool(boot_id()) == Path("/proc/sys/kernel/random/boot_id").exists()

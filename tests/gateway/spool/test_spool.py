@@ -74,9 +74,9 @@ def start(directory: Path, clock: Clock) -> Iterator[Callable[..., Spool]]:
     names = (f"{number:08x}" for number in itertools.count())
     with contextlib.ExitStack() as descriptors:
 
-        def start(segment_max_size: int = 1 << 20, max_size: int = 1 << 40) -> Spool:
+        def start(segment_max_size: int = 1 << 20, max_size: int = 1 << 40, boot: str = "") -> Spool:
             limits = SpoolLimits(segment_max_size, RETAIN, max_size)
-            spool = Spool(directory, SCHEMA, limits, clock=clock, random_hex=lambda: next(names))
+            spool = Spool(directory, SCHEMA, limits, clock=clock, random_hex=lambda: next(names), boot=boot)
             descriptors.callback(end, spool)
             return spool
 
@@ -378,6 +378,16 @@ def test_an_unclean_end_replays_what_was_stored_recently(start: Callable[..., Sp
         store(spool, seconds_ago)
     assert numbers(start().sealed()) == [1, 2]
     assert files(directory) == [".sealed", ".sealed", ".stored"]
+
+
+def test_a_process_that_ends_alone_replays_nothing(start: Callable[..., Spool]) -> None:
+    """What was stored is sent again if the machine went down under the process, not if only the process was killed."""
+    spool = start(boot="monday")
+    spool.append([batch(1)], NOBODY)
+    spool.seal()
+    store(spool)
+    assert start(boot="monday").sealed() == []
+    assert numbers(start(boot="tuesday").sealed()) == [1]
 
 
 def test_a_replayed_segment_keeps_its_cut(start: Callable[..., Spool]) -> None:
