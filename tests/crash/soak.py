@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -23,6 +24,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="the same seed, the same crashes")
     options = parser.parse_args()
+    # Whoever ends it gets the disk and the processes cleaned up too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {options.seed}", flush=True)
     report = Report()
     with tempfile.TemporaryDirectory(prefix="tollgate-soak-") as directory, Stage(Path(directory), _free_port) as stage:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bisection import MOST_REFUSALS, insert_all_but_bad
+from gateway.bisection import MOST_IN_A_ROW, insert_all_but_bad
 from otlp.errors import PermanentError, RetryableError
 
 TOKEN = "of the unit"
@@ -54,6 +54,15 @@ def test_one_bad_row_among_ten_thousand_costs_few_inserts() -> None:
     assert table.inserts <= 2 * 14 + 2
 
 
+def test_many_bad_rows_are_all_told_from_their_neighbours() -> None:
+    """As long as good rows are found among the bad ones, the search goes on until each bad row stands alone."""
+    bad = set(range(0, 6000, 40))
+    table = Table(bad)
+    refused = insert_all_but_bad(rows(6000), TOKEN, table.insert)
+    assert {part.start for part in refused} == bad
+    assert len(table.rows) == 6000 - len(bad)
+
+
 def test_no_row_is_given_up_for_one_answer() -> None:
     """A row that is refused once and then taken, as one that was damaged on its way, is stored."""
     table = Table(set())
@@ -73,7 +82,7 @@ def test_a_unit_that_is_bad_throughout_ends_soon() -> None:
     """When nearly everything is refused, the rest is refused in large parts, so that it does not go on for ever."""
     table = Table(set(range(100_000)))
     refused = insert_all_but_bad(rows(100_000), TOKEN, table.insert)
-    assert table.inserts < 2 * MOST_REFUSALS
+    assert table.inserts < 3 * MOST_IN_A_ROW
     assert sum(part.stop - part.start for part in refused) == 100_000
 
 
