@@ -117,6 +117,15 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    """The guarantees name the tests that show them: each by its path, or by its name beside one with a path."""
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    named = set(re.findall(r"`([\w/]*test_\w+\.py)`", page))
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert named
+    assert {name for name in named if name not in there and f"tests/end_to_end/{name}" not in there} == set()
+
+
 def test_the_dockerfile_copies_only_what_exists() -> None:
     """Each path that the Dockerfile copies from the project is there, and every package is copied."""
     text = (ROOT / "Dockerfile").read_text()
