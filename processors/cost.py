@@ -6,7 +6,7 @@ What can be neither is null, never 0: an unknown cost must not look like a free 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,10 +16,15 @@ from processors.money import units, usd
 from processors.prices import Tokens, price
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from otlp.batch import SpanBatch
+    from otlp.types import NullableColumn
     from processors.base import Context, Processor
     from processors.prices import Price
 
+_Call: TypeAlias = "tuple[Any, ...]"
+"""Model, provider and source, start (nanoseconds), and tokens by kind."""
 REPORTED, COMPUTED = "reported", "computed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AMOUNTS = ("CostUsd", "InputCostUsd", "OutputCostUsd")
@@ -48,8 +53,8 @@ def attribute(batch: SpanBatch, _: Context) -> SpanBatch:
     if not unpriced.any():
         return batch.with_columns({"CostSource": sources})
     amounts = {name: batch.numbers(name).copy() for name in _AMOUNTS}
-    for row in np.flatnonzero(unpriced).tolist():
-        found = _price(batch, row)
+    for row, call in _calls(batch, np.flatnonzero(unpriced)):
+        found = _price(*call)
         if found is None:
             continue
         for name, amount in zip(_AMOUNTS, found, strict=True):
@@ -61,15 +66,21 @@ def attribute(batch: SpanBatch, _: Context) -> SpanBatch:
     return batch.with_columns({**amounts, "CostSource": sources})
 
 
-def _price(batch: SpanBatch, row: int) -> Price | None:
-    used = [batch.numbers(name) for name in _TOKENS]
-    tokens = Tokens(*(int(column.values[row]) if column.valid[row] else None for column in used))
-    if tokens.input is None and tokens.output is None:
+def _calls(batch: SpanBatch, rows: np.ndarray) -> Iterator[tuple[int, _Call]]:
+    """What a price depends on, for each of these rows."""
+    tokens = (_known(batch.numbers(name), rows) for name in _TOKENS)
+    texts = (batch.texts(name)[rows].tolist() for name in ("Model", "Provider", "Source"))
+    yield from zip(rows.tolist(), zip(*texts, batch.spans.start[rows].tolist(), *tokens, strict=True), strict=True)
+
+
+def _known(column: NullableColumn, rows: np.ndarray) -> list[int | None]:
+    values, valid = column.values[rows].tolist(), column.valid[rows].tolist()
+    return [value if is_known else None for value, is_known in zip(values, valid, strict=True)]
+
+
+def _price(model: str, provider: str, source: str, start: int, *tokens: int | None) -> Price | None:
+    used = Tokens(*tokens)
+    if used.input is None and used.output is None:
         return None
-    return price(
-        batch.texts("Model")[row],
-        batch.texts("Provider")[row],
-        tokens,
-        _EPOCH + timedelta(microseconds=int(batch.spans.start[row]) // 1000),
-        via_openrouter=batch.texts("Source")[row] == Sender.BROADCAST.value,
-    )
+    at = _EPOCH + timedelta(microseconds=start // 1000)
+    return price(model, provider, used, at, via_openrouter=source == Sender.BROADCAST.value)

@@ -5,7 +5,8 @@ A span from OpenRouter is priced as OpenRouter sells it, any other span as its o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from genai_prices import Usage, calc_price
 
@@ -50,8 +51,62 @@ class Price(NamedTuple):
     output: Decimal
 
 
+class _Rates(NamedTuple):
+    """US dollars for a million tokens of each kind; input is what the cache did not have."""
+
+    input: Decimal
+    cache_read: Decimal
+    cache_write: Decimal
+    output: Decimal
+
+
+_MILLION: Final = 1_000_000
+_MANY: Final = 50
+
+
 def price(model: str, provider: str, tokens: Tokens, at: datetime, *, via_openrouter: bool) -> Price | None:
     """The list price of a call made at `at`, or None if the catalogue does not know the model."""
+    # No catalogue entry changes its price within a minute.
+    rates = _rates(model, provider, at.replace(second=0, microsecond=0), via_openrouter=via_openrouter)
+    cached, written = tokens.cache_read or 0, tokens.cache_write or 0
+    if rates is None or tokens.input is None or tokens.output is None or tokens.input < cached + written:
+        return _calculated(model, provider, tokens, at, via_openrouter=via_openrouter)
+    rest = tokens.input - cached - written
+    paid = (rest * rates.input + cached * rates.cache_read + written * rates.cache_write) / _MILLION
+    output = tokens.output * rates.output / _MILLION
+    return Price(paid + output, paid, output)
+
+
+@lru_cache(maxsize=10_000)
+def _rates(model: str, provider: str, at: datetime, *, via_openrouter: bool) -> _Rates | None:
+    """What the catalogue asks for each kind of token; None if it does not know the model, or asks by other rules.
+
+    Looking a price up costs fifty times as much as multiplying it, and there are few models.
+    """
+
+    def asked(*tokens: int) -> Price | None:
+        return _calculated(model, provider, Tokens(*tokens), at, via_openrouter=via_openrouter)
+
+    prices = [
+        asked(0, 0, 0, 0),
+        asked(_MILLION, 0, 0, 0),
+        asked(_MILLION, 0, _MILLION, 0),
+        asked(_MILLION, 0, 0, _MILLION),
+        asked(0, _MILLION, 0, 0),
+        # In tiers, many tokens cost more, or less, than as many times one.
+        asked(_MANY * _MILLION, _MANY * _MILLION, 0, 0),
+        asked(1000, 1000, 0, 0),
+    ]
+    if any(each is None for each in prices):
+        return None
+    nothing, plain, read, written, output, many, few = (each for each in prices if each is not None)
+    rates = _Rates(plain.input, read.input, written.input, output.output)
+    is_linear = many.total == _MANY * (rates.input + rates.output) == _MANY * 1000 * few.total
+    return rates if is_linear and not nothing.total else None
+
+
+def _calculated(model: str, provider: str, tokens: Tokens, at: datetime, *, via_openrouter: bool) -> Price | None:
+    """The price as the catalogue calculates it."""
     usage = Usage(
         input_tokens=tokens.input,
         output_tokens=tokens.output,

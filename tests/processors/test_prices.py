@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from processors.prices import Tokens, price
+from processors.prices import Tokens, _calculated, price
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 TOKENS = Tokens(1000, 100, None, None)
@@ -77,3 +79,28 @@ def test_usage_known_in_part_is_priced_in_part(tokens: Tokens) -> None:
     found = price("gpt-4o-mini", "openai", tokens, AT, via_openrouter=False)
     assert found is not None
     assert found.total > 0
+
+
+COUNTS = st.none() | st.integers(0, 3_000_000)
+
+
+@given(
+    st.sampled_from(
+        [
+            ("gpt-5-mini", "openai", False),
+            ("openai/gpt-5-mini", "OpenAI", True),
+            ("claude-sonnet-4-5", "anthropic", False),
+            ("anthropic/claude-sonnet-4.5", "Anthropic", True),
+            ("gemini-2.5-pro", "gcp.gemini", False),
+            ("deepseek-chat", "deepseek", False),
+            ("no-such-model", "openai", False),
+        ]
+    ),
+    st.builds(Tokens, COUNTS, COUNTS, COUNTS, COUNTS),
+    st.datetimes(datetime(2024, 1, 1), datetime(2026, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it
+)
+def test_a_price_is_what_the_catalogue_calculates(call: tuple[str, str, bool], tokens: Tokens, at: datetime) -> None:
+    """However the price is found, by multiplying or by tiers, it is the catalogue's, in exact dollars."""
+    model, provider, via_openrouter = call
+    found = price(model, provider, tokens, at, via_openrouter=via_openrouter)
+    assert found == _calculated(model, provider, tokens, at, via_openrouter=via_openrouter)
