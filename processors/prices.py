@@ -87,8 +87,10 @@ def _rates(model: str, provider: str, at: datetime, *, via_openrouter: bool) -> 
     def asked(*tokens: int) -> Price | None:
         return _calculated(model, provider, Tokens(*tokens), at, via_openrouter=via_openrouter)
 
+    nothing = asked(0, 0, 0, 0)
+    if nothing is None:
+        return None
     prices = [
-        asked(0, 0, 0, 0),
         asked(_MILLION, 0, 0, 0),
         asked(_MILLION, 0, _MILLION, 0),
         asked(_MILLION, 0, 0, _MILLION),
@@ -99,7 +101,7 @@ def _rates(model: str, provider: str, at: datetime, *, via_openrouter: bool) -> 
     ]
     if any(each is None for each in prices):
         return None
-    nothing, plain, read, written, output, many, few = (each for each in prices if each is not None)
+    plain, read, written, output, many, few = (each for each in prices if each is not None)
     rates = _Rates(plain.input, read.input, written.input, output.output)
     is_linear = many.total == _MANY * (rates.input + rates.output) == _MANY * 1000 * few.total
     return rates if is_linear and not nothing.total else None
