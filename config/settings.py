@@ -96,10 +96,10 @@ class StateSettings(Model):
 
 
 class BatchSettings(Model):
-    """How many requests may be processed together, and how long the first of them waits for others."""
+    """How many requests may be processed together, and how far apart batches begin while requests come fast."""
 
     max_size: PositiveSize = 64 * _MIB
-    linger: Duration = timedelta(0)
+    linger: Duration = timedelta(milliseconds=10)
 
 
 class SpoolSettings(Model):

@@ -7,6 +7,7 @@ thread; the event loop only receives and answers.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class _TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
-    """What may be processed together: bytes of bodies, and of what spans get copies of. Seconds to wait for more."""
+    """What may be processed together: bytes of bodies, and of what spans get copies of; seconds between batches."""
 
     batch_size: int
     expanded_size: int
@@ -164,13 +165,17 @@ class Pipeline:
         self._worker.shutdown()
 
     async def _run(self) -> None:
+        begun = -math.inf
         while not (self._closing and not self._waiting):
             if not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
-                if self._limits.linger and not self._closing:
-                    await asyncio.sleep(self._limits.linger)
                 continue
+            lingering = begun + self._limits.linger - time.monotonic()
+            if lingering > 0 and not self._closing:
+                # Under load, requests share the fixed costs of a batch; a request that comes alone waits for nobody.
+                await asyncio.sleep(lingering)
+            begun = time.monotonic()
             exports = self._next_batch()
             outcomes = await self.in_worker(partial(self._process, exports))
             for export, outcome in zip(exports, outcomes, strict=True):

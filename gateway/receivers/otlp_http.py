@@ -98,7 +98,7 @@ class OtlpHttpReceiver(OtlpReceiver):
                 await request.writer.write(_CONTINUE)
             body = await read_body(request.content, self._limit, ticket)
             encoding = headers.get("Content-Encoding", "")
-            if len(body) > _SMALL:
+            if encoding and len(body) > _SMALL:
                 # A thousandfold of this may come out; zlib works beside the event loop.
                 body = await asyncio.to_thread(decompress, body, encoding, self._limit)
             else:

@@ -48,7 +48,7 @@ def test_the_shipped_default_is_valid() -> None:
     assert settings.destinations["default"].privacy.mode == "off"
     assert service.data_directory == Path("data")
     assert service.state_url == Secret("sqlite:///data/state.db")
-    assert (service.batch.max_size, service.batch.linger) == (64 << 20, timedelta(0))
+    assert (service.batch.max_size, service.batch.linger) == (64 << 20, timedelta(milliseconds=10))
     assert (service.spool.segment_max_size, service.spool.segment_max_age) == (16 << 20, timedelta(seconds=1))
     assert service.spool.retain_stored == timedelta(minutes=10)
     assert service.shutdown_timeout == timedelta(seconds=8)
@@ -216,7 +216,7 @@ def test_printing_shows_no_secret() -> None:
     assert plain["exporters"] == {"clickhouse": {"password": "****", "ports": ["****"], "secure": True}}
     assert plain["destinations"]["default"]["api_keys"] == ["****"]
     assert plain["service"]["state"] == {"url": "****"}
-    assert plain["service"]["batch"] == {"max_size": "64MiB", "linger": "0s"}
+    assert plain["service"]["batch"] == {"max_size": "64MiB", "linger": "10ms"}
     assert plain["service"]["telemetry"]["endpoint"] == "127.0.0.1:13133"
     assert "hunter2" not in repr(settings) + str(settings) + yaml.safe_dump(plain)
 

@@ -67,7 +67,7 @@ class _OutOfMemory:
 class Harness:
     """A pipeline on a spool of its own, with one destination."""
 
-    def __init__(self, directory: Path, *processors: Any, capacity: int = MIB) -> None:
+    def __init__(self, directory: Path, *processors: Any, capacity: int = MIB, linger: float = 0) -> None:
         self.spool = Spool(
             directory, layout().packed, SpoolLimits(MIB, 600), clock=lambda: 1, random_hex=iter("abcdefgh").__next__
         )
@@ -79,7 +79,7 @@ class Harness:
             encode,
             self.spool,
             Context({"default": DestinationSettings()}),
-            limits=PipelineLimits(MIB, MIB, 0),
+            limits=PipelineLimits(MIB, MIB, linger),
             admission=Admission(capacity=capacity, memory_limit=1 << 40, room=room, metrics=self.metrics),
             room=room,
             ledger=Ledger(directory, self.metrics.count),
@@ -220,6 +220,19 @@ async def test_a_small_body_that_becomes_very_large_rows_is_refused_alone(make: 
     assert "Send fewer spans in a request." in str(answers[1])
     assert await harness.rows() == 6
     assert harness.metric("batches_halved_total") == 0
+
+
+async def test_requests_that_come_fast_share_a_batch(make: Callable[..., Harness]) -> None:
+    """A request that comes alone is processed at once; those that follow within the time are one batch."""
+    harness = make(linger=0.2)
+    harness.pipeline.start()
+    async with asyncio.timeout(10):
+        started = asyncio.get_running_loop().time()
+        await harness.pipeline.submit("default", delivery(1), decode_json)
+        following = [harness.pipeline.submit("default", delivery(number), decode_json) for number in (2, 3, 4)]
+        assert await asyncio.gather(*following) == [Accepted()] * 3
+        assert asyncio.get_running_loop().time() - started >= 0.2
+    assert (harness.metric("batch_requests_count"), harness.metric("batch_requests_sum")) == (2, 4)
 
 
 async def test_after_draining_nothing_more_is_taken(make: Callable[..., Harness]) -> None:
