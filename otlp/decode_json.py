@@ -34,6 +34,7 @@ _STATUS_CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR
 _ZERO_TRACE_ID, _ZERO_SPAN_ID = "0" * 32, "0" * 16
 
 _MAX_EXACT_DOUBLE = 2**53
+_SAFE_DIGITS = 19  # fewer always fit into 64 bits
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _BAD_BODY = "The body is not an OTLP/JSON trace request"
 
@@ -265,6 +266,8 @@ def _string(content: Any) -> str:
 
 
 def _int64(content: Any) -> int:
+    if type(content) is str and len(content) < _SAFE_DIGITS and content.isascii() and content.isdecimal():
+        return int(content)  # the form that the specification prescribes
     number = _number(content, "intValue")
     if not _MIN_INT64 <= number <= _MAX_INT64:
         raise _BadValueError('an "intValue" must fit into 64 bits')
