@@ -7,6 +7,7 @@ the segments themselves.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -50,8 +51,10 @@ class Ledger:
             log.error("the ledger cannot be read and begins anew", error=str(error), set_aside=str(aside))
             self._path.rename(aside)
             self._totals, self._segments = Tally(), set()
+        self._found = _unsettled(directory, self._segments)
         on_change(self._totals)
-        on_change(_unsettled(directory, self._segments))
+        for tally in self._found.values():
+            on_change(tally)
 
     def took(self, tally: Tally) -> None:
         """Count what was accepted and rejected; it stands in the open segment, or will with the next batch."""
@@ -65,7 +68,11 @@ class Ledger:
         with self._lock:
             if path.stem in self._segments:
                 return
-            change, news = _balanced(known, settled)
+            # What was told of the segment at the start may since have become unreadable: it is damaged, not unheard of.
+            told = Tally()
+            told.update(known)
+            told.raise_to(self._found.pop(path.stem, Tally()))
+            change, news = _balanced(told, settled)
             totals = Tally()
             totals.update(self._totals)
             totals.update(change)
@@ -86,13 +93,13 @@ def read_ledger(directories: Iterable[Path]) -> Tally:
     return tally
 
 
-def _read_steadily(directory: Path) -> tuple[Tally, Tally]:
+def _read_steadily(directory: Path) -> list[Tally]:
     """What is settled and what is not; read again if a segment was settled meanwhile."""
     while True:
         totals, segments = _load(directory / _FILE)
         waiting = _unsettled(directory, segments)
         if _load(directory / _FILE)[1] == segments:
-            return totals, waiting
+            return [totals, *waiting.values()]
 
 
 def _load(path: Path) -> tuple[Tally, set[str]]:
@@ -105,20 +112,15 @@ def _load(path: Path) -> tuple[Tally, set[str]]:
         raise DamagedLedgerError(f"{path} is not a ledger") from error
 
 
-def _unsettled(directory: Path, settled: set[str]) -> Tally:
+def _unsettled(directory: Path, settled: set[str]) -> dict[str, Tally]:
     """What segments that are not settled say of themselves."""
-    tally = Tally()
-    seen = set(settled)
+    found: dict[str, Tally] = {}
     for state in (State.OPEN, State.SEALED):
         for path in directory.glob(f"*.{state}"):
-            if path.stem in seen:
-                continue
-            try:
-                tally.update(read_tally(path))
-            except FileNotFoundError:
-                continue  # it was renamed a moment ago
-            seen.add(path.stem)
-    return tally
+            if path.stem not in settled and path.stem not in found:
+                with contextlib.suppress(FileNotFoundError):  # it was renamed a moment ago
+                    found[path.stem] = read_tally(path)
+    return found
 
 
 def _exists(directory: Path, segment: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import structlog
 
 from gateway.cli.common import add_config_option, read_settings
 from gateway.supervisor import Supervisor
+from gateway.tasks import start_unless, told_to_stop
 from gateway.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -53,21 +53,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _serve(settings: Settings) -> None:
     """Serve until a signal."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = told_to_stop()
     supervisor = Supervisor(settings)
-    starting = asyncio.create_task(supervisor.start())
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
+    started = await start_unless(stopping, supervisor.start())
+    if started is None:
         return
-    started = await starting
     print(_banner(started, next(iter(settings.destinations))), flush=True)
-    await stop
+    await stopping.wait()
     log.info("stopping")
     await supervisor.stop()
     log.info("stopped")

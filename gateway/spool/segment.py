@@ -93,6 +93,7 @@ class _Record:
     payload: memoryview
     start: int
     end: int
+    is_whole: bool = True
 
 
 def write_start(file: BinaryIO, header: Header, schema: pa.Schema) -> int:
@@ -125,7 +126,7 @@ def read_segment(path: Path) -> Segment:
     segment = _begin(path, content, found)
     segment.tally, segment.damage = _tally_of(found), damage
     for record in found:
-        if record.kind == Kind.ROWS:
+        if record.kind == Kind.ROWS and record.is_whole:
             try:
                 segment.records.append(pa.ipc.read_record_batch(pa.py_buffer(record.payload), segment.schema))
             except _NOT_ARROW:
@@ -205,12 +206,14 @@ def _begin(path: Path, content: bytes, found: list[_Record]) -> Segment:
 
 
 def _scan(content: bytes, mark: bytes) -> tuple[list[_Record], list[tuple[int, int]]]:
-    """The whole records of a segment, and the ranges between them that are none."""
+    """The records of a segment, and the ranges that are none or are damaged."""
     records, damage = [], []
     end = len(MAGIC)
     for record in _records(content, mark):
         if record.start > end:
             damage.append((end, record.start))
+        if not record.is_whole:
+            damage.append((record.start, record.end))
         records.append(record)
         end = record.end
     if end < len(content):
@@ -219,20 +222,19 @@ def _scan(content: bytes, mark: bytes) -> tuple[list[_Record], list[tuple[int, i
 
 
 def _records(content: bytes, mark: bytes) -> Iterator[_Record]:
-    """Each whole record; behind one that is not, the search goes on at the next mark."""
+    """Each whole record, and rows that are damaged within; behind anything else the search goes on at the next mark."""
     view = memoryview(content)
     position = len(MAGIC)
     while position + _PREFIX.size <= len(content):
         found_mark, kind, length, crc, _ = _PREFIX.unpack_from(content, position)
         start = position + _PREFIX.size
         payload = view[start : start + length]
-        if (
-            found_mark == mark
-            and len(payload) == length
-            and zlib.crc32(payload, zlib.crc32(_CHECKED.pack(kind, length))) == crc
-        ):
-            end = min(start + length + -length % _ALIGNMENT, len(content))
-            yield _Record(kind, payload, position, end)
+        end = min(start + length + -length % _ALIGNMENT, len(content))
+        is_complete = found_mark == mark and len(payload) == length
+        is_whole = is_complete and zlib.crc32(payload, zlib.crc32(_CHECKED.pack(kind, length))) == crc
+        is_followed = end == len(content) or content[end : end + len(mark)] == mark
+        if is_whole or (is_complete and kind == Kind.ROWS and is_followed):
+            yield _Record(kind, payload, position, end, is_whole)
             position = end
         else:
             position = content.find(mark, position + 1)

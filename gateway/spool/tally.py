@@ -67,6 +67,10 @@ class Tally:
         """Count all that the other has counted."""
         self._counts.update(other._counts)
 
+    def raise_to(self, other: Tally) -> None:
+        """Have each number at least as large as the other's."""
+        self._counts |= other._counts
+
     def of(self, destination: str, entry: str) -> int:
         """One number."""
         return self._counts[destination, entry]

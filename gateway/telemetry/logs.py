@@ -52,8 +52,9 @@ def configure_logs(level: str, style: str, **fields: Any) -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, *tracebacks], processor=renderer)
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # It logs each fault that it also raises, with a traceback.
-    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    # They log each fault that they also raise.
+    for name in ("clickhouse_connect", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _Unfailing(io.TextIOBase):

@@ -7,8 +7,8 @@ acknowledged is on disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import signal
 import sys
 import threading
 from functools import partial
@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from config import ConfigError
+from gateway.tasks import start_unless, told_to_stop
 from gateway.telemetry.logs import configure_logs
 from gateway.worker.service import Worker
 from gateway.worker.setup import Setup
@@ -54,38 +55,28 @@ def main() -> int:
 
 async def _serve(setup: Setup, questions: RawIOBase, answers: BinaryIO) -> bool:
     """Serve until a signal; true if nothing is left that still runs."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = told_to_stop()
     worker = Worker(setup)
-    starting = asyncio.create_task(worker.start())
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({starting, stop}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-        return not worker.is_hanging
     try:
-        await starting
-    except ConfigError as error:
-        _answer(answers, {"failed": error.lines})
+        started = await start_unless(stopping, worker.start())
+    except (ConfigError, StateError) as error:
+        _answer(answers, {"failed": error.lines if isinstance(error, ConfigError) else [str(error)]})
         return not worker.is_hanging
-    except StateError as error:
-        _answer(answers, {"failed": [str(error)]})
+    if not started:
         return not worker.is_hanging
     _answer(answers, {"ready": True})
     _take_questions(
         questions, lambda number, **asked: _answer(answers, {"number": number, "report": worker.report(**asked)})
     )
-    await stop
+    await stopping.wait()
     await worker.stop()
     return not worker.is_hanging
 
 
 def _answer(answers: BinaryIO, document: dict[str, Any]) -> None:
-    answers.write(orjson.dumps(document) + b"\n")
-    answers.flush()
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, and this process ends in a moment
+        answers.write(orjson.dumps(document) + b"\n")
+        answers.flush()
 
 
 def _take_questions(questions: RawIOBase, answer: Callable[..., None]) -> None:

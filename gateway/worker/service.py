@@ -68,13 +68,14 @@ class Worker:
         self._stop_by = 0.0
         self.is_hanging = False
 
-    async def start(self) -> None:
-        """Start everything. On an error, everything that was started is stopped again."""
+    async def start(self) -> bool:
+        """Start everything; true. On an error, everything that was started is stopped again."""
         try:
             await self._start()
         except BaseException:
             await self._stack.aclose()
             raise
+        return True
 
     async def stop(self) -> None:
         """Stop accepting, store what can be stored in time, and leave the rest on disk for the next start.

@@ -18,7 +18,6 @@ from tests.end_to_end.harness import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.crash.sender import Account
     from tests.crash.stage import Stage
 
 _DRAINED = 120.0
@@ -63,14 +62,14 @@ def play(stage: Stage, rounds: int, seed: int) -> Iterator[Report]:
         stage.all_run()
         until(stage.gateway.is_drained, _DRAINED)
         report.rounds = number
-        report.sent += sender.account.sent
-        report.acknowledged += len(sender.account.acknowledged)
-        _check_spans(stage, trace_id, sender.account, scene.spoilt, report)
+        report.sent += sender.sent
+        report.acknowledged += len(sender.acknowledged)
+        _check_spans(stage, trace_id, sender, scene.spoilt, report)
         _check_ledger(stage)
         yield report
 
 
-def _check_spans(stage: Stage, trace_id: str, account: Account, spoilt: set[str], report: Report) -> None:
+def _check_spans(stage: Stage, trace_id: str, sender: Sender, spoilt: set[str], report: Report) -> None:
     stored = _ids(stage, f"SELECT SpanId FROM tollgate.spans WHERE TraceId = '{trace_id}'")
     calls = _ids(stage, f"SELECT splitByChar(':', CallId)[2] FROM tollgate.llm_calls WHERE TraceId = '{trace_id}'")
     letters = DeadLetters(stage.gateway.data / "dead-letter")
@@ -82,14 +81,14 @@ def _check_spans(stage: Stage, trace_id: str, account: Account, spoilt: set[str]
     }
     if spoilt:
         assert stage.segments(".damaged"), "what cannot be read any more is not set aside"
-    lost = account.acknowledged - account.poison - stored.keys() - spoilt
-    lost |= account.poison - dead - spoilt
-    lost |= account.calls - calls.keys() - spoilt
+    lost = sender.acknowledged - sender.poison - stored.keys() - spoilt
+    lost |= sender.poison - dead - spoilt
+    lost |= sender.calls - calls.keys() - spoilt
     report.lost += [f"{trace_id}/{span}" for span in sorted(lost)]
     doubled = {span for found in (stored, calls) for span, copies in found.items() if copies > 1}
     report.twice += [f"{trace_id}/{span}" for span in sorted(doubled | (stored.keys() & dead))]
-    report.dead_lettered += len(account.poison & dead)
-    report.spoilt += len(spoilt & account.acknowledged)
+    report.dead_lettered += len(sender.poison & dead)
+    report.spoilt += len(spoilt & sender.acknowledged)
 
 
 def _ids(stage: Stage, sql: str) -> Counter[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
@@ -17,20 +17,24 @@ if TYPE_CHECKING:
 
 START = 1_795_305_000_000_000_000
 PER_REQUEST = 5
+_PAUSE = 0.05
 
 
 class Traffic:
     """Senders over HTTP and gRPC that do not stop for errors.
 
-    `acknowledged` holds the ids of spans that were taken, `refused` what other requests were answered.
+    `sent` counts spans, `acknowledged` holds the ids of those that were taken, `refused` what other requests were
+    answered.
     """
 
     def __init__(self, gateway: Gateway, trace_id: str) -> None:
+        self.sent = 0
         self.acknowledged: set[str] = set()
         self.refused: list[str] = []
         self._gateway = gateway
         self._trace_id = trace_id
         self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=run) for run in (self._over_http, self._over_grpc)]
 
@@ -47,23 +51,36 @@ class Traffic:
     def flows(self, requests: int = 50) -> None:
         """Wait until this many more requests are acknowledged."""
         target = len(self.acknowledged) + requests * PER_REQUEST
-        until(lambda: len(self.acknowledged) >= target)
+        until(lambda: len(self.acknowledged) >= target, 60)
 
-    def _next(self) -> tuple[dict[str, object], list[str]]:
-        ids = [f"{next(self._numbers):016x}" for _ in range(PER_REQUEST)]
-        return request(*(span(self._trace_id, one, START + int(one, 16)) for one in ids)), ids
+    def is_refused(self) -> None:
+        """Wait until another request is refused."""
+        before = len(self.refused)
+        until(lambda: len(self.refused) > before)
+
+    def make_span(self, number: int) -> dict[str, Any]:
+        """The span of a number."""
+        return span(self._trace_id, span_id(number), START + number)
+
+    def _next(self) -> tuple[dict[str, Any], list[str]]:
+        with self._lock:
+            numbers = list(itertools.islice(self._numbers, PER_REQUEST))
+            self.sent += PER_REQUEST
+        return request(*map(self.make_span, numbers)), list(map(span_id, numbers))
 
     def _over_http(self) -> None:
         while not self._ended.is_set():
             document, ids = self._next()
             try:
                 answer = self._gateway.post(json.dumps(document).encode())
-                if answer.status == 200:
-                    self.acknowledged.update(ids)
-                else:
-                    self.refused.append(f"{answer.status} {answer.body!r}")
             except OSError:
-                self._ended.wait(0.05)
+                self._ended.wait(_PAUSE)
+                continue
+            if answer.status == 200:
+                self.acknowledged.update(ids)
+            else:
+                self.refused.append(f"{answer.status} {answer.body!r}")
+                self._ended.wait(_PAUSE)
 
     def _over_grpc(self) -> None:
         options = [("grpc.max_reconnect_backoff_ms", 100), ("grpc.initial_reconnect_backoff_ms", 50)]
@@ -76,7 +93,12 @@ class Traffic:
                     self.acknowledged.update(ids)
                 except grpc.RpcError as error:
                     self.refused.append(str(error))
-                    self._ended.wait(0.05)
+                    self._ended.wait(_PAUSE)
+
+
+def span_id(number: int) -> str:
+    """The id of a span of this number."""
+    return f"{number:016x}"
 
 
 def assert_stored_once(gateway: Gateway, trace_id: str, acknowledged: set[str]) -> None:

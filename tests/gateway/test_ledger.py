@@ -90,6 +90,15 @@ def test_rows_that_cannot_be_read_are_damaged(tmp_path: Path) -> None:
     assert seen.tally.in_spool("default") == 0
 
 
+def test_what_became_unreadable_since_the_start_is_damaged(tmp_path: Path) -> None:
+    """A segment that says less of itself when it is exported than at the start has lost what it does not say."""
+    path = write_segment(tmp_path, "a", 10)
+    seen = Seen(tmp_path)
+    seen.ledger.settle(path, tally(received=4, accepted=4), tally(stored=4))
+    assert (seen[ACCEPTED], seen[STORED], seen[DAMAGED], seen.tally.in_spool("default")) == (10, 4, 6, 0)
+    assert Seen(tmp_path)[DAMAGED] == 6
+
+
 def test_rows_whose_receipts_cannot_be_read_are_counted_by_themselves(tmp_path: Path) -> None:
     """Rows of a segment that lost its counts are accepted and received all the same."""
     path = write_segment(tmp_path, "a", 0)

@@ -203,6 +203,17 @@ def test_a_write_that_was_cut_off_is_no_damage(path: Path, tail: bytes) -> None:
     assert (segment.records, segment.damage, segment.torn) == (BATCHES, [], len(tail))
 
 
+def test_rows_at_the_end_that_were_written_whole_are_damaged_and_not_cut_off(path: Path) -> None:
+    """The last rows of a segment that a crash has left were acknowledged if they are complete: they are missed."""
+    content = bytearray(OPEN)
+    content[-20] ^= 1
+    path.write_bytes(bytes(content))
+    segment = read_segment(path)
+    assert (segment.records, segment.torn) == (BATCHES[:-1], 0)
+    assert segment.damage == [(OPEN_ENDS[-2], OPEN_ENDS[-1])]
+    assert accepted(path) == 39
+
+
 @pytest.mark.parametrize("size", [1, 7, 8, 4096])
 def test_zeros_behind_the_last_record_are_a_write_that_was_cut_off(path: Path, size: int) -> None:
     """A file that a power loss left longer than what was written into it ends in zeros."""
