@@ -106,7 +106,7 @@ class SpoolSettings(Model):
     """When a segment is sealed, how long it is kept once stored, and when senders are refused for want of room."""
 
     segment_max_size: PositiveSize = 16 * _MIB
-    segment_max_age: Duration = timedelta(seconds=1)
+    segment_max_age: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=1)
     retain_stored: Duration = timedelta(minutes=10)
     max_size: PositiveSize = 10 << 30
     min_free_disk: ByteSize = 512 * _MIB

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-MOST_IN_A_ROW: Final = 200
-MOST_REFUSALS: Final = 5000
-"""After so many refused inserts of a unit, in a row or altogether, what else is refused is not halved any more.
+MOST_IN_A_ROW: Final = 1000
+"""After so many refused inserts, and none that was taken between them, what else is refused is not halved any more.
 
-Then it is not a few bad rows: all are, or nearly all.
+Then hundreds of neighbours were bad, so it is not some rows of the unit: all are, or nearly all.
 """
 
 
@@ -40,7 +39,7 @@ def insert_all_but_bad(rows: pa.Table, token: str, insert: Callable[[pa.Table, s
     Raises whatever `insert` raises but for PermanentError; then some rows may be stored, and all are to be sent again.
     """
     refused: list[Refused] = []
-    refusals = in_a_row = 0
+    in_a_row = 0
     waiting = [(0, rows.num_rows, False)]
     while waiting:
         start, stop, is_second_try = waiting.pop()
@@ -48,8 +47,8 @@ def insert_all_but_bad(rows: pa.Table, token: str, insert: Callable[[pa.Table, s
         try:
             insert(rows.slice(start, stop - start), token if is_whole else _token_of_part(token, start, stop))
         except PermanentError as error:
-            refusals, in_a_row = refusals + 1, in_a_row + 1
-            if refusals > MOST_REFUSALS or in_a_row > MOST_IN_A_ROW or is_second_try:
+            in_a_row += 1
+            if in_a_row > MOST_IN_A_ROW or is_second_try:
                 refused.append(Refused(start, stop, error))
             elif stop - start == 1:
                 # What was damaged on its way is refused like a bad row: none is given up for one answer.

@@ -25,6 +25,10 @@ _DEAD: Final = ".arrow"
 _TO_REPLAY: Final = ".replay"
 
 
+class UnreadableError(Exception):
+    """A letter's rows are damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """Rows of one table that were refused together; `is_waiting` tells that they are to be replayed."""
@@ -59,7 +63,8 @@ class DeadLetters:
         with pa.ipc.new_file(sink, rows.schema) as writer:
             writer.write_table(rows)
         self._explain(name, unit.table, rows.num_rows, refused.error)
-        write_durably(self._directory / f"{name}{_DEAD}", sink.getvalue())
+        if not (self._directory / f"{name}{_TO_REPLAY}").exists():  # the same rows, which already wait to be replayed
+            write_durably(self._directory / f"{name}{_DEAD}", sink.getvalue())
 
     def letters(self) -> list[Letter]:
         """All of them, oldest first."""
@@ -67,9 +72,13 @@ class DeadLetters:
         return [self._letter(path) for path in sorted(found, key=lambda path: path.stem)]
 
     def rows(self, letter: Letter) -> pa.Table:
-        """The rows themselves; FileNotFoundError if they were dropped or replayed meanwhile."""
-        with pa.ipc.open_file(self._path(letter).read_bytes()) as reader:
-            return reader.read_all()
+        """The rows themselves; FileNotFoundError if they were dropped or replayed meanwhile, else UnreadableError."""
+        content = self._path(letter).read_bytes()
+        try:
+            with pa.ipc.open_file(content) as reader:
+                return reader.read_all()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UnreadableError(f"the rows of {letter.name} cannot be read: {error}") from error
 
     def to_replay(self) -> list[Letter]:
         """Those that wait to be replayed."""
@@ -95,10 +104,13 @@ class DeadLetters:
         write_durably(self._directory / f"{name}.json", orjson.dumps(reason, option=orjson.OPT_INDENT_2))
 
     def _letter(self, path: Path) -> Letter:
-        told = orjson.loads(path.with_suffix(".json").read_bytes())
-        return Letter(
-            path.stem, told["table"], told["rows"], told["reason"], told["message"], path.suffix == _TO_REPLAY
-        )
+        is_waiting = path.suffix == _TO_REPLAY
+        try:
+            told = orjson.loads(path.with_suffix(".json").read_bytes())
+            return Letter(path.stem, told["table"], told["rows"], told["reason"], told["message"], is_waiting)
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+            message = "What it says of itself cannot be read; it can only be dropped."
+            return Letter(path.stem, "", 0, "unreadable", message, is_waiting)
 
     def _path(self, letter: Letter) -> Path:
         return self._directory / f"{letter.name}{_TO_REPLAY if letter.is_waiting else _DEAD}"

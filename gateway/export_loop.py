@@ -114,6 +114,11 @@ class ExportLoop:
             asyncio.create_task(self._run(), name="export"),
         ]
 
+    @property
+    def is_running(self) -> bool:
+        """Whether all that it does is being done."""
+        return not any(task.done() for task in self._tasks)
+
     async def stop(self, patience: float) -> None:
         """Export what is sealed within `patience` seconds, then stop; what is left waits on disk for the next start.
 
@@ -196,6 +201,11 @@ class ExportLoop:
             self._exporter.ping()
         try:
             segment = read_segment(path)
+        except FileNotFoundError:
+            # Moved on, though the attempt that did it failed afterwards, or taken away by a person.
+            log.warning("a segment is gone and passed over", segment=path.stem)
+            self._spool.forget(path)
+            return
         except DamagedSegmentError as error:
             log.error("a segment is unreadable and is set aside", segment=path.stem, error=str(error))
             self._metrics.damaged_segments.inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from exporters.clickhouse.identities import identities
 from exporters.clickhouse.rows import SPANS
+from gateway.dead_letters import UnreadableError
 from gateway.spool.segment import DamagedSegmentError, read_segment
 from gateway.spool.spool import State
 
@@ -41,7 +43,8 @@ def compare(
     dead: set[Identity] = set()
     for letter in dead_letters.letters():
         if letter.table == SPANS:
-            dead |= identities(dead_letters.rows(letter))
+            with contextlib.suppress(UnreadableError, FileNotFoundError):  # then its spans are missing
+                dead |= identities(dead_letters.rows(letter))
     for path in sorted(path for directory in directories for path in _kept(directory)):
         try:
             segment = read_segment(path)

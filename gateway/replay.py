@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+import pyarrow as pa
 import structlog
 
+from gateway.dead_letters import UnreadableError
 from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-
-    import pyarrow as pa
 
     from gateway.dead_letters import DeadLetters
     from gateway.telemetry.metrics import Metrics
@@ -52,9 +52,15 @@ class Replay:
         for letter in self._dead_letters.to_replay():
             try:
                 self._exporter.insert(letter.table, self._dead_letters.rows(letter), letter.token)
+            except FileNotFoundError:
+                continue  # dropped a moment ago
             except PermanentError as error:
                 log.error("ClickHouse refuses replayed rows too", letter=letter.name, error=str(error))
                 self._dead_letters.refused_again(letter, error)
+            except (UnreadableError, KeyError, pa.ArrowInvalid) as error:
+                log.error("dead letters cannot be replayed: their rows are damaged or not of this version's tables")
+                unfit = PermanentError(f"It cannot be replayed: {error}", reason="unreadable")
+                self._dead_letters.refused_again(letter, unfit)
             else:
                 log.info("dead letters are replayed", letter=letter.name, table=letter.table, rows=letter.rows)
                 self._metrics.replayed.labels(letter.table).inc(letter.rows)

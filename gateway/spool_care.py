@@ -46,9 +46,13 @@ class SpoolCare:
 
     def _expire(self) -> None:
         for spool in self._spools:
-            spool.expire()
+            spool.expire(self._room.shortage())
 
     def _look(self) -> None:
         waiting = sum(spool.bytes_waiting() for spool in self._spools)
         self._room.look(waiting)
+        if self._room.shortage():
+            # What ClickHouse has must not keep out what it has not.
+            self._expire()
+            self._room.look(waiting)
         self._metrics.spool_bytes.set(waiting)

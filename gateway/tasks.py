@@ -6,10 +6,14 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextlib import AsyncExitStack
 
+
+log = structlog.get_logger()
 
 ResultT = TypeVar("ResultT")
 
@@ -35,9 +39,15 @@ async def start_unless(stopping: asyncio.Event, start: Coroutine[Any, Any, Resul
     return None
 
 
+def _tell_of_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a task has ended by a defect and does not go on", task=task.get_name(), exc_info=task.exception())
+
+
 def run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
     """Run something as a task that is cancelled when the stack is closed."""
     task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_tell_of_failure)
 
     async def cancel() -> None:
         task.cancel()

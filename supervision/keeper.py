@@ -140,8 +140,9 @@ class Keeper(Generic[ChildT]):
             delay = min(2 * delay, self._longest_delay)
             try:
                 return await self._launch(), delay
-            except StartError as error:
-                log.error("a child process does not start", child=self._name, error=str(error), restart_in=delay)
+            except Exception as error:  # noqa: BLE001 - no descriptors, no memory, a defect: it is tried again
+                reason = str(error) or type(error).__name__
+                log.error("a child process does not start", child=self._name, error=reason, restart_in=delay)
 
 
 def exit_of(status: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.cli.common import CommandError, add_config_option, read_settings
-from gateway.dead_letters import DeadLetters
+from gateway.dead_letters import DeadLetters, UnreadableError
 
 if TYPE_CHECKING:
     from gateway.dead_letters import Letter
@@ -67,7 +67,10 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     dead_letters = _letters(arguments)
-    rows = dead_letters.rows(_named(dead_letters, arguments.name))
+    try:
+        rows = dead_letters.rows(_named(dead_letters, arguments.name))
+    except (UnreadableError, FileNotFoundError) as error:
+        raise CommandError(f"They cannot be shown: {error}") from error
     for row in rows.slice(0, _MOST_SHOWN).to_pylist():
         print(orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
     if rows.num_rows > _MOST_SHOWN:

@@ -51,8 +51,12 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
+    if not settings.service.data_directory.is_dir():
+        raise CommandError(
+            f"There is no data directory {settings.service.data_directory}: see TOLLGATE_DATA or --config."
+        )
     try:
-        tally = read_ledger(spool_directories(settings.service.data_directory))
+        tally = read_ledger(spool_directories(directory))
     except DamagedLedgerError as error:
         raise CommandError(f"{error}; a gateway that starts there sets it aside and begins a new one.") from error
     _print(tally)

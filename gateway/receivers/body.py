@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
 from gateway.receivers.status import TooLargeError
-from otlp.errors import PermanentError
+from otlp.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_MEMBERS = 100
+_SILENCE = 60.0
 
 
 def require_size(declared_length: int | None, limit: int) -> None:
@@ -26,7 +28,7 @@ def require_size(declared_length: int | None, limit: int) -> None:
 async def read_body(stream: StreamReader, limit: int, ticket: Ticket) -> bytes:
     """The body as it was sent; TooLargeError as soon as it is over `limit` bytes, RetryableError if over its ticket."""
     chunks, size = [], 0
-    async for chunk in stream.iter_any():
+    while chunk := await _next(stream):
         size += len(chunk)
         if size > limit:
             raise TooLargeError(_too_large(limit))
@@ -34,6 +36,15 @@ async def read_body(stream: StreamReader, limit: int, ticket: Ticket) -> bytes:
             ticket.resize(size)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _next(stream: StreamReader) -> bytes:
+    """The next piece of a body, empty at its end; a sender that falls silent is not waited for for ever."""
+    try:
+        async with asyncio.timeout(_SILENCE):
+            return await stream.readany()
+    except TimeoutError:
+        raise RetryableError(f"The body did not go on for {_SILENCE:g} s; send it again.", delay=1) from None
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:

@@ -33,6 +33,7 @@ _DECODERS = {JSON: decode_json, PROTOBUF: decode_protobuf}
 _TRACES = "/v1/traces"
 _TRANSPORT = "http"
 _SMALL = 4096
+_AT_FIRST = 1 << 20
 _SERVER = {"Server": "tollgate"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -93,7 +94,8 @@ class OtlpHttpReceiver(OtlpReceiver):
                 "use that destination's key, or leave the name out of the URL."
             )
         require_size(request.content_length, self._limit)
-        with self._pipeline.admit(request.content_length or 0) as ticket:
+        # What is announced counts only as far as it comes: who announces much and sends nothing keeps nobody out.
+        with self._pipeline.admit(min(request.content_length or 0, _AT_FIRST)) as ticket:
             if headers.get("Expect", "").lower() == "100-continue":
                 await request.writer.write(_CONTINUE)
             body = await read_body(request.content, self._limit, ticket)

@@ -67,6 +67,10 @@ class Room:
         if why:
             raise RetryableError(f"Tollgate's spool is full: {why}; try again.", delay=_RETRY_AFTER)
 
+    def shortage(self) -> int:
+        """Bytes by which the disk's free space is too small, with some to spare; 0 if it is not."""
+        return max(0, self._min_free_disk + self._min_free_disk // 4 - self._free)
+
     def _why_full(self) -> str:
         if self._waiting >= self._max_size:
             return "ClickHouse has not taken what waits for it"

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
 
+import pyarrow as pa
 import structlog
 
 from gateway.spool.durable import sync_directory, write_durably
@@ -22,8 +24,6 @@ from gateway.spool.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pyarrow as pa
 
 log = structlog.get_logger()
 
@@ -77,6 +77,8 @@ class Spool:
         self._tally = Tally()
         self._size = 0
         self._to_seal: list[Path] = []
+        self._lock = threading.Lock()
+        self._sealed = set(directory.glob(f"*.{State.SEALED}"))
         directory.mkdir(parents=True, exist_ok=True)
         self._recover(boot)
 
@@ -88,17 +90,19 @@ class Spool:
         """
         if not records:
             return 0
+        # One record: of a write that is cut off, all is there or nothing. And nothing fails between two writes for want
+        # of memory.
+        rows = _joined(records).serialize()
         try:
             if self._file is None:
                 self._start_segment()
             assert self._file is not None  # noqa: S101 - set by _start_segment
             assert self._header is not None  # noqa: S101 - likewise
             size = self._size + write_tally(self._file, self._header, Kind.RECEIPTS, tally)
-            for record in records:
-                size += write_record(self._file, self._header, Kind.ROWS, record.serialize())
+            size += write_record(self._file, self._header, Kind.ROWS, rows)
             self._file.flush()
             os.fdatasync(self._file.fileno())
-        except OSError:
+        except BaseException:
             self._abandon()
             raise
         written = size - self._size
@@ -128,7 +132,8 @@ class Spool:
 
     def sealed(self) -> list[Path]:
         """The segments that wait for export, oldest first."""
-        return sorted(self._directory.glob(f"*.{State.SEALED}"))
+        with self._lock:
+            return sorted(self._sealed)
 
     def stored(self, path: Path) -> None:
         """Note that ClickHouse has all of a segment; its time of retention begins."""
@@ -139,18 +144,26 @@ class Spool:
         """Set a segment aside that cannot be read."""
         self._move(path, State.DAMAGED)
 
+    def forget(self, path: Path) -> None:
+        """Hand a segment out no more."""
+        with self._lock:
+            self._sealed.discard(path)
+
     def set_aside(self, path: Path, damage: list[tuple[int, int]]) -> None:
         """Keep a copy of the bytes of a segment that are no records, one range after the other."""
         with path.open("rb") as file:
             content = file.read()
         write_durably(path.with_suffix(f".{State.DAMAGED}"), b"".join(content[start:stop] for start, stop in damage))
 
-    def expire(self) -> None:
-        """Delete stored segments whose time is up, and the oldest where they take the room of those that wait."""
+    def expire(self, shortage: int = 0) -> None:
+        """Delete stored segments whose time is up, and the oldest where they take the room of those that wait.
+
+        `shortage` is how many bytes the disk lacks.
+        """
         oldest = self._clock() / 1e9 - self._limits.retain_stored
         stored = sorted(self._directory.glob(f"*.{State.STORED}"))
         sizes = [path.stat().st_size for path in stored]
-        excess = sum(sizes) + self.bytes_waiting() - self._limits.max_size
+        excess = max(sum(sizes) + self.bytes_waiting() - self._limits.max_size, shortage)
         for path, size in zip(stored, sizes, strict=True):
             if excess > 0 or path.stat().st_mtime < oldest:
                 path.with_suffix(".cut").unlink(missing_ok=True)
@@ -188,6 +201,9 @@ class Spool:
             write_durably(last_boot, boot.encode())
         clean.unlink(missing_ok=True)
         for path in self._directory.glob(f"*.{State.OPEN}"):
+            if not path.stat().st_size:
+                path.unlink()  # its process ended before it wrote a thing
+                continue
             log.info("a segment of an earlier run is taken over", segment=path.stem)
             self._move(path, State.SEALED)
 
@@ -236,7 +252,18 @@ class Spool:
 
     def _move(self, path: Path, state: State) -> None:
         moved = path.with_suffix(f".{state}")
-        # Tried again after a failed sync, it may have been renamed already.
-        if path.exists() or not moved.exists():
+        # Tried again after a failed sync, it may have been renamed already, and even have moved on since.
+        with contextlib.suppress(FileNotFoundError):
             path.rename(moved)
+        with self._lock:
+            self._sealed.discard(path)
+            if state is State.SEALED and moved.exists():
+                self._sealed.add(moved)
         sync_directory(self._directory)
+
+
+def _joined(records: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(records) == 1:
+        return records[0]
+    (joined,) = pa.Table.from_batches(records).combine_chunks().to_batches()
+    return joined

@@ -19,7 +19,7 @@ from supervision import StartError, exit_of
 if TYPE_CHECKING:
     from gateway.worker.setup import Setup
 
-_START_TIMEOUT: Final = 60.0
+_START_TIMEOUT: Final = 600.0  # with a large spool to count
 _LINE_LIMIT: Final = 1 << 26
 
 log = structlog.get_logger()

@@ -6,7 +6,9 @@ It also exports the spools of workers that are no more: worker n of N takes care
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import resource
 import secrets
 import shutil
 import time
@@ -65,6 +67,7 @@ class Worker:
         self._stack = AsyncExitStack()
         self._keys: KnownKeys | None = None
         self._pipeline: Pipeline | None = None
+        self._loops: list[ExportLoop] = []
         self._stop_by = 0.0
         self.is_hanging = False
 
@@ -91,11 +94,16 @@ class Worker:
         if refresh_keys and self._keys is not None:
             self._keys.refresh()
         return {
-            "ready": self._pipeline is not None and self._pipeline.is_running,
+            "ready": self._is_whole(),
             "metrics": plain(self._metrics.registry),
         }
 
+    def _is_whole(self) -> bool:
+        """Whether spans are both taken and exported; a worker that is not whole is replaced."""
+        return self._pipeline is not None and self._pipeline.is_running and all(loop.is_running for loop in self._loops)
+
     async def _start(self) -> None:
+        _allow_many_connections()
         self._stack.push_async_callback(self._end_exporter)
         directories = await self._claim_spools()
         keys = self._keys = KnownKeys.open(self._settings)
@@ -178,7 +186,7 @@ class Worker:
         service = self._settings.service
         retry = self._parts.exporter.retry_on_failure
         dead_letters = DeadLetters(service.data_directory / "dead-letter")
-        loops = [
+        loops = self._loops = [
             ExportLoop(
                 spool,
                 pipeline,
@@ -240,3 +248,10 @@ class Worker:
         _, late = await asyncio.wait({closing}, timeout=_EXPORTER_GRACE / 2)
         self.is_hanging = bool(late)
         self._exporter_thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _allow_many_connections() -> None:
+    """Every connection is a file; shells often allow a thousand where the system allows many more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

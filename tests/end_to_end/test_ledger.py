@@ -24,6 +24,8 @@ service: {spool: {segment_max_age: 50ms}}
 def test_the_ledger_is_shown_and_checked(make_gateway: Callable[..., Gateway]) -> None:
     """Counts by destination outlive the gateway, and a check finds the span that was deleted from ClickHouse."""
     gateway = make_gateway(config=CONFIG)
+    assert f"There is no data directory {gateway.data}" in gateway.run("ledger").stderr
+    gateway.data.mkdir()
     assert "Nothing has been received yet." in gateway.run("ledger").stdout
     gateway.start()
     gateway.deliver(request(*(span("1" * 32, f"{number:016x}", START + number) for number in range(1, 8))))

@@ -199,7 +199,9 @@ async def test_what_is_refused_for_good_goes_to_the_dead_letters(make: Callable[
 async def test_a_segment_that_cannot_be_read_is_set_aside(make: Callable[..., Harness]) -> None:
     """An unreadable segment is renamed and counted, and the next one is exported."""
     harness = make()
-    (harness.directory / "spool" / f"{0:020d}-0.sealed").write_bytes(b"not a segment")
+    harness.append(rows(4))
+    harness.spool.seal()
+    harness.spool.sealed()[0].write_bytes(b"not a segment")
     harness.append(rows(2))
     harness.loop.start()
     await harness.until(lambda: harness.exporter.stored["main"] == [2])

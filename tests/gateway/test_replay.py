@@ -72,3 +72,19 @@ def test_what_cannot_be_inserted_now_waits_on(letters: DeadLetters) -> None:
     with pytest.raises(RetryableError):
         Replay(letters, Inserter(RetryableError("away")), Metrics(), ThreadPoolExecutor(1)).replay()
     assert len(letters.to_replay()) == 1
+
+
+def test_a_damaged_letter_keeps_no_other_from_being_replayed(letters: DeadLetters, tmp_path: Path) -> None:
+    """Rows that cannot be read wait no more and say why; what a letter says of itself need not be readable either."""
+    letters.request_replay(letters.letters()[1])
+    (tmp_path / "a-0-0.replay").write_bytes(b"ARROW1")
+    inserter = Inserter(None)
+    Replay(letters, inserter, Metrics(), ThreadPoolExecutor(1)).replay()
+    assert len(inserter.taken) == 1
+    (left,) = letters.letters()
+    assert (left.name, left.reason, left.is_waiting) == ("a-0-0", "unreadable", False)
+    (tmp_path / "a-0-0.json").write_text("{")
+    (left,) = letters.letters()
+    assert left.reason == "unreadable"
+    letters.drop(left)
+    assert list(tmp_path.iterdir()) == []

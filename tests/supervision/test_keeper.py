@@ -108,11 +108,11 @@ async def test_a_child_that_does_not_start_is_tried_again(
     make: Callable[..., Keeper[Program]], restarted: asyncio.Queue[int]
 ) -> None:
     """At first a failed start is the caller's to know; later ones are tried until one succeeds."""
-    outcomes = iter([True, False, False, True])
+    outcomes = iter([True, StartError("there is no room"), OSError("no descriptors"), True])
 
     async def launch() -> Program:
-        if not next(outcomes):
-            raise StartError("there is no room")
+        if isinstance(outcome := next(outcomes), Exception):
+            raise outcome
         return await Program.launch()
 
     keeper = make(launch, on_restart=restarted.put_nowait)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -367,6 +368,39 @@ def test_a_stored_segment_s_time_begins_when_it_is_stored(start: Callable[..., S
     (stored,) = directory.glob("*.stored")
     (directory / "now").touch()
     assert 0 <= (directory / "now").stat().st_mtime - stored.stat().st_mtime < 60
+
+
+def test_stored_segments_make_room_on_a_disk_that_lacks_it(start: Callable[..., Spool], directory: Path) -> None:
+    """When the disk is short, the oldest stored segments go before their time, as many as it takes, and no others."""
+    spool = start()
+    for number in range(3):
+        spool.append([batch(number)], NOBODY)
+        spool.seal()
+        if number < 2:
+            store(spool)
+    spool.expire(shortage=1)
+    assert files(directory) == [".sealed", ".stored"]
+    spool.expire(shortage=1 << 30)
+    assert files(directory) == [".sealed"]
+
+
+def test_an_append_that_fails_for_any_reason_keeps_what_was_acknowledged(start: Callable[..., Spool]) -> None:
+    """Whatever interrupts a write, memory that has run out among it, what was written before it and after it stays."""
+    spool = start()
+    spool.append([batch(1)], NOBODY)
+    with mock.patch("gateway.spool.spool.write_record", side_effect=MemoryError), pytest.raises(MemoryError):
+        spool.append([batch(2)], NOBODY)
+    spool.append([batch(3)], NOBODY)
+    spool.close()
+    assert sorted(numbers(start().sealed())) == [1, 3]
+
+
+def test_an_empty_segment_of_a_crash_is_gone(start: Callable[..., Spool], directory: Path) -> None:
+    """A file that was made and never written to is no damage."""
+    start()
+    (directory / "00000000000000000007-ab.open").touch()
+    assert start().sealed() == []
+    assert files(directory) == []
 
 
 def test_an_unclean_end_replays_what_was_stored_recently(start: Callable[..., Spool], directory: Path) -> None:
