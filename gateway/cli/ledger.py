@@ -51,10 +51,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments)
-    if not settings.service.data_directory.is_dir():
-        raise CommandError(
-            f"There is no data directory {settings.service.data_directory}: see TOLLGATE_DATA or --config."
-        )
+    directory = settings.service.data_directory
+    if not directory.is_dir():
+        raise CommandError(f"There is no data directory {directory}: name it by --config or TOLLGATE_DATA.")
     try:
         tally = read_ledger(spool_directories(directory))
     except DamagedLedgerError as error:
