@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from gateway.worker.service import CLICKHOUSE_GRACE
 from gateway.worker.setup import Setup
 from gateway.workers import Workers
 from otlp.errors import PermanentError, RetryableError
+from supervision import LockedError, file_lock
 
 if TYPE_CHECKING:
     import socket
@@ -86,7 +86,7 @@ class Supervisor:
     async def _start(self) -> Started:
         telemetry = self._claim_ports()
         directory = self._settings.service.data_directory
-        _claim(directory, self._stack)
+        await _claim(directory, self._stack)
         keys = KnownKeys.open(self._settings)
         self._stack.callback(keys.close)
         writer, owner = self._logins()
@@ -199,14 +199,13 @@ class Supervisor:
         }
 
 
-def _claim(directory: Path, stack: AsyncExitStack) -> None:
+async def _claim(directory: Path, stack: AsyncExitStack) -> None:
     """Make the data directory this gateway's own for as long as it runs."""
     place = "service::data_directory"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context((directory / "lock").open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything else runs
+        await stack.enter_async_context(file_lock(directory / "lock"))
+    except LockedError:
         raise ConfigError(
             [f"{place}: another Tollgate is using {directory}; stop it, or choose another directory"]
         ) from None

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
-import structlog
 import uvloop
 
 from config import ConfigError
@@ -28,8 +27,6 @@ from state import StateError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from io import RawIOBase
-
-log = structlog.get_logger()
 
 
 def main() -> int:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-import structlog
 
-from supervision import StartError, exit_of
+from supervision import ProcessChild, StartError, exit_of
 
 if TYPE_CHECKING:
     from gateway.worker.setup import Setup
 
 _START_TIMEOUT: Final = 600.0  # with a large spool to count
+_END_TIMEOUT: Final = 5.0
 _LINE_LIMIT: Final = 1 << 26
-
-log = structlog.get_logger()
 
 
 class WorkerError(StartError):
@@ -33,13 +29,16 @@ class WorkerError(StartError):
         self.lines = lines
 
 
-class WorkerProcess:
-    """A worker that is ready. `last_report` is what it reported last, with `metrics` and whether it is `ready`."""
+class WorkerProcess(ProcessChild):
+    """A worker that is ready. `last_report` is what it reported last, with `metrics` and whether it is `ready`.
 
-    last_words = ""  # it writes to the log itself
+    It writes to the log itself, and may be killed at any moment: what it acknowledged is on disk.
+    """
+
+    late = "a worker does not end in time and is killed"
 
     def __init__(self, process: Process) -> None:
-        self._process = process
+        super().__init__(process)
         self._numbers = itertools.count(1)
         self._asking = asyncio.Lock()
         self.last_report: dict[str, Any] = {"ready": True, "metrics": []}
@@ -60,7 +59,8 @@ class WorkerProcess:
         try:
             await worker._begin(setup)
         except BaseException:
-            await asyncio.shield(worker.end(0))
+            worker.kill()
+            await asyncio.shield(worker.end(_END_TIMEOUT))
             raise
         return worker
 
@@ -81,11 +81,6 @@ class WorkerProcess:
         if "failed" in answer:
             raise WorkerError(answer["failed"])
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
     async def report(self, timeout: float, *, refresh_keys: bool = False) -> None:  # noqa: ASYNC109 - lateness is borne
         """Have the worker report; if it says nothing within `timeout` seconds, what it said last stands."""
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -100,30 +95,6 @@ class WorkerProcess:
         except (TimeoutError, ConnectionError):
             return False
         return bool(self.last_report["ready"])
-
-    async def wait(self) -> int:
-        """Wait for its end; the exit status, negative for a signal."""
-        return await self._process.wait()
-
-    def kill(self) -> None:
-        """End it at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def end(self, timeout: float) -> None:  # noqa: ASYNC109 - what follows is SIGKILL, not TimeoutError
-        """Let it drain within `timeout` seconds, or kill it: what it acknowledged is on disk."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(timeout):
-                await self.wait()
-        except TimeoutError:
-            if timeout:
-                log.warning("a worker does not end in time and is killed", pid=self.pid, timeout=timeout)
-            self.kill()
-            await self.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
 
     async def _ask(self, *, refresh_keys: bool = False) -> None:
         """Ask for a report; answers to earlier questions, that nobody waited for, are passed over."""

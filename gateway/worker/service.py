@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import resource
 import secrets
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from config import ConfigError
 from exporters.clickhouse.embedded.memory import machine_memory
@@ -40,6 +39,7 @@ from gateway.tasks import run_until_closed
 from gateway.telemetry.merge import plain
 from gateway.telemetry.metrics import Metrics
 from processors.base import Context
+from supervision import LockedError, file_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,9 @@ _BATCHES_IN_FLIGHT: Final = 4
 _RECEIVERS_GRACE: Final = 1.5
 _EXPORTER_GRACE: Final = 0.5
 _LOCK_PATIENCE: Final = 10.0
+
+
+ReceiverT = TypeVar("ReceiverT", OtlpHttpReceiver, OtlpGrpcReceiver)
 
 
 class Worker:
@@ -123,17 +126,11 @@ class Worker:
         own.mkdir(parents=True, exist_ok=True)
         found = spool_directories(service.data_directory)
         others = [path for path in found if path != own and int(path.name) % service.workers == self._number]
-        deadline = time.monotonic() + _LOCK_PATIENCE
         for path in (own, *others):
-            lock = self._stack.enter_context((path / "lock").open("w"))
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise ConfigError([f"service::data_directory: another worker is using {path}"]) from None
-                await asyncio.sleep(0.05)
+            try:
+                await self._stack.enter_async_context(file_lock(path / "lock", _LOCK_PATIENCE))
+            except LockedError:
+                raise ConfigError([f"service::data_directory: another worker is using {path}"]) from None
         return [own, *others]
 
     def _make_pipeline(self, directories: list[Path]) -> Pipeline:
@@ -220,27 +217,19 @@ class Worker:
             run_until_closed(self._stack, replay.run(), "replay")
 
     async def _start_receivers(self, pipeline: Pipeline, keys: KnownKeys) -> None:
+        def receiver(kind: type[ReceiverT], limit: int) -> ReceiverT:
+            made = kind(
+                keys.authenticator, pipeline, self._metrics, max_request_body_size=limit, grace=_RECEIVERS_GRACE
+            )
+            self._stack.push_async_callback(made.stop)
+            return made
+
         protocols = self._parts.receiver.protocols
-        if protocols.http is not None:
-            receiver = OtlpHttpReceiver(
-                keys.authenticator,
-                pipeline,
-                self._metrics,
-                max_request_body_size=protocols.http.max_request_body_size,
-                grace=_RECEIVERS_GRACE,
-            )
-            await receiver.start(share(protocols.http.endpoint, listen=True))
-            self._stack.push_async_callback(receiver.stop)
-        if protocols.grpc is not None:
-            grpc_receiver = OtlpGrpcReceiver(
-                keys.authenticator,
-                pipeline,
-                self._metrics,
-                max_request_body_size=protocols.grpc.max_request_body_size,
-                grace=_RECEIVERS_GRACE,
-            )
-            await grpc_receiver.start(protocols.grpc.endpoint)
-            self._stack.push_async_callback(grpc_receiver.stop)
+        if (http := protocols.http) is not None:
+            listener = share(http.endpoint, listen=True)
+            await receiver(OtlpHttpReceiver, http.max_request_body_size).start(listener)
+        if (grpc := protocols.grpc) is not None:
+            await receiver(OtlpGrpcReceiver, grpc.max_request_body_size).start(grpc.endpoint)
 
     async def _end_exporter(self) -> None:
         """Close the exporter in its thread. One that waits for a ClickHouse that hangs can only be left behind."""

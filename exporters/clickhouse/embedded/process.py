@@ -8,13 +8,14 @@ import json
 import logging
 import os
 import re
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import structlog
+
+from supervision import ProcessChild
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +31,14 @@ _LEVELS: Final = logging.getLevelNamesMapping()
 log = structlog.get_logger()
 
 
-class ChildProcess:
+class ChildProcess(ProcessChild):
     """A running child that answers at `url`; `last_words` are the last line it wrote to stderr."""
 
+    late = "the embedded ClickHouse does not end in time and is killed"
+
     def __init__(self, process: Process, url: str) -> None:
-        self._process = process
+        super().__init__(process)
         self._url = url
-        self.last_words = ""
         self._relay = asyncio.create_task(self._relay_log())
 
     @classmethod
@@ -65,14 +67,9 @@ class ChildProcess:
                 process.stdin.write(users.dump().encode() + b"\n")
         return cls(process, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
     async def wait(self) -> int:
         """Wait for the child's end, and for its last words; the exit status, negative for a signal."""
-        status = await self._process.wait()
+        status = await super().wait()
         await asyncio.shield(self._relay)  # others may wait for it too
         return status
 
@@ -96,25 +93,6 @@ class ChildProcess:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
-
-    def kill(self) -> None:
-        """End the child at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def end(self, timeout: float) -> None:  # noqa: ASYNC109 -- what follows is SIGKILL, not TimeoutError
-        """Let the child finish within `timeout` seconds, or kill it."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(timeout):
-                await self.wait()
-        except TimeoutError:
-            log.warning("the embedded ClickHouse does not end in time and is killed", pid=self.pid, timeout=timeout)
-            self.kill()
-            await self.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
 
     async def _relay_log(self) -> None:
         stderr = self._process.stderr

@@ -17,13 +17,14 @@ from aiohttp import web
 from exporters.clickhouse.embedded.engine import Engine
 from exporters.clickhouse.embedded.errors import StartError
 from exporters.clickhouse.embedded.http import create_app
-from exporters.clickhouse.embedded.lock import LockedError, directory_lock
 from exporters.clickhouse.embedded.sandbox import confine
 from exporters.clickhouse.embedded.users import is_loopback
+from supervision import LockedError, file_lock
 
 if TYPE_CHECKING:
     from exporters.clickhouse.embedded.users import Users
 
+_LOCK: Final = "tollgate.lock"
 _KEEP_ALIVE: Final = 60.0  # seconds; longer than clients keep an idle connection, so that they close it, not we
 _MAX_URL: Final = 1 << 20  # ClickHouse's http_max_uri_size
 _NICENESS: Final = 5
@@ -55,7 +56,8 @@ async def serve(
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     try:
-        async with directory_lock(path, lock_timeout):
+        path.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 -- once, before anything else runs
+        async with file_lock(path / _LOCK, lock_timeout):
             _confine(path, backups)
             engine = Engine(path, backups, max_server_memory_usage)
             # After the engine, which sets signal handlers of its own.
@@ -69,7 +71,8 @@ async def serve(
                 return False
             engine.close()
     except LockedError as error:
-        raise StartError(f"{error}: stop that one, or choose another directory") from error
+        in_use = f"the directory {path} is in use by another embedded ClickHouse"
+        raise StartError(f"{in_use}: stop that one, or choose another directory") from error
     except OSError as error:
         raise StartError(f"cannot serve the database in {path} on {host}:{port}: {error}") from error
     return True

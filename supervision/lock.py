@@ -1,4 +1,4 @@
-"""The lock on a database directory: two engines on one directory would destroy it."""
+"""A lock that a process holds as long as it lives: two on one directory would destroy it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-_NAME: Final = "tollgate.lock"
 _INTERVAL: Final = 0.05
 
 
 class LockedError(Exception):
-    """Another process holds the directory."""
+    """Another process holds the lock."""
 
 
 @asynccontextmanager
-async def directory_lock(directory: Path, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 -- its error says more
-    """Hold the directory, made if need be, for this process; the kernel gives it free when the process dies.
+async def file_lock(path: Path, timeout: float = 0) -> AsyncIterator[None]:  # noqa: ASYNC109 -- its error says more
+    """Hold a file, made if need be, for this process; the kernel gives it free when the process dies.
 
     Waits up to `timeout` seconds, because the process before this one may just be ending; then raises LockedError.
-    Raises OSError where the directory cannot be made or written.
+    Raises OSError where the file cannot be made or written.
     """
-    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 -- once, before anything else runs
-    descriptor = os.open(directory / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = asyncio.get_running_loop().time() + timeout
         while not _try_lock(descriptor):
             if asyncio.get_running_loop().time() >= deadline:
-                raise LockedError(f"the directory {directory} is in use by another embedded ClickHouse")
+                raise LockedError(f"{path} is locked by another process")
             await asyncio.sleep(_INTERVAL)
         yield
     finally:
