@@ -22,6 +22,7 @@ from gateway.bisection import insert_all_but_bad
 from gateway.spool.cut import Placement, Unit, load_or_cut, token
 from gateway.spool.segment import DamagedSegmentError, Segment, read_segment, read_tally
 from gateway.spool.tally import DEAD_LETTERED, STORED, Tally
+from gateway.tasks import begin
 from otlp.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -109,10 +110,7 @@ class ExportLoop:
 
     def start(self) -> None:
         """Begin to export."""
-        self._tasks = [
-            asyncio.create_task(self._seal_by_age(), name="seal"),
-            asyncio.create_task(self._run(), name="export"),
-        ]
+        self._tasks = [begin(self._seal_by_age(), "seal"), begin(self._run(), "export")]
 
     @property
     def is_running(self) -> bool:

@@ -17,7 +17,7 @@ import structlog
 from gateway.spool.durable import write_durably
 from gateway.spool.segment import read_tally
 from gateway.spool.spool import State
-from gateway.spool.tally import ACCEPTED, DAMAGED, DEAD_LETTERED, RECEIVED, STORED, Tally
+from gateway.spool.tally import ACCEPTED, DAMAGED, RECEIVED, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _FILE: Final = "ledger.json"
-_SETTLED: Final = (STORED, DEAD_LETTERED, DAMAGED)
 
 
 class DamagedLedgerError(Exception):
@@ -69,13 +68,10 @@ class Ledger:
             if path.stem in self._segments:
                 return
             # What was told of the segment at the start may since have become unreadable: it is damaged, not unheard of.
-            told = Tally()
-            told.update(known)
+            told = Tally.together(known)
             told.raise_to(self._found.pop(path.stem, Tally()))
             change, news = _balanced(told, settled)
-            totals = Tally()
-            totals.update(self._totals)
-            totals.update(change)
+            totals = Tally.together(self._totals, change)
             # A segment whose file is gone is never settled again.
             segments = [name for name in self._segments if _exists(self._path.parent, name)] + [path.stem]
             document = {"version": 1, "totals": totals.dump(), "settled": segments}
@@ -86,11 +82,7 @@ class Ledger:
 
 def read_ledger(directories: Iterable[Path]) -> Tally:
     """The ledger of several spools, whether a gateway is running on them or not; DamagedLedgerError."""
-    tally = Tally()
-    for directory in directories:
-        for part in _read_steadily(directory):
-            tally.update(part)
-    return tally
+    return Tally.together(*(part for directory in directories for part in _read_steadily(directory)))
 
 
 def _read_steadily(directory: Path) -> list[Tally]:
@@ -129,16 +121,12 @@ def _exists(directory: Path, segment: str) -> bool:
 
 def _balanced(known: Tally, settled: Tally) -> tuple[Tally, Tally]:
     """All entries of a segment, and those of them that it did not say itself. What of it cannot be read is damaged."""
-    news = Tally()
-    news.update(settled)
+    news = Tally.together(settled)
     for destination in sorted({*known.destinations(), *settled.destinations()}):
-        rows = sum(settled.of(destination, entry) for entry in _SETTLED)
+        rows = settled.settled(destination)
         accepted = known.of(destination, ACCEPTED)
         news.add(destination, DAMAGED, max(0, accepted - rows))
         news.add(destination, ACCEPTED, max(0, rows - accepted))
         unheard = max(accepted, rows) + known.rejected(destination) - known.of(destination, RECEIVED)
         news.add(destination, RECEIVED, max(0, unheard))
-    change = Tally()
-    change.update(known)
-    change.update(news)
-    return change, news
+    return Tally.together(known, news), news

@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 
 from gateway.spool.tally import ACCEPTED, RECEIVED, Tally, rejected_for
+from gateway.tasks import begin
 from otlp.batch import Request
 from otlp.builder import SpanBatchBuilder
 from otlp.errors import PermanentError, RetryableError
@@ -124,7 +125,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Begin to process what is submitted."""
-        self._task = asyncio.create_task(self._run(), name="pipeline")
+        self._task = begin(self._run(), "pipeline")
 
     @property
     def is_running(self) -> bool:
@@ -186,7 +187,6 @@ class Pipeline:
         for export in self._waiting:
             size += len(export.body)
             if count and size > self._limits.batch_size:
-                size -= len(export.body)
                 break
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -208,9 +208,9 @@ class Pipeline:
         started = time.perf_counter()
         records, outcomes = self._to_rows(exports)
         tally = _tally(exports, outcomes)
-        tally.update(self._unwritten)
         try:
-            written = self._spool.append([record for record in records if record.num_rows], tally)
+            receipts = Tally.together(self._unwritten, tally)
+            written = self._spool.append([record for record in records if record.num_rows], receipts)
         except Exception as error:
             # Not only OSError: whatever it is (memory has run out, say), the next batch must be served.
             log.error("the spool cannot be written: senders are told to try again", exc_info=error)
@@ -219,14 +219,11 @@ class Pipeline:
                 outcome if isinstance(outcome.answer, Exception) else _Outcome(outcome.spans, full, "spool")
                 for outcome in outcomes
             ]
+            tally = _tally(exports, outcomes)
             written = 0
         self._room.took(written)
-        news = _tally(exports, outcomes)
-        self._ledger.took(news)
-        if written:
-            self._unwritten = Tally()
-        else:
-            self._unwritten.update(news)
+        self._ledger.took(tally)
+        self._unwritten = Tally() if written else Tally.together(self._unwritten, tally)
         self._metrics.batch_requests.observe(len(exports))
         self._metrics.batch_seconds.observe(time.perf_counter() - started)
         return outcomes

@@ -44,10 +44,16 @@ def _tell_of_failure(task: asyncio.Task[None]) -> None:
         log.error("a task has ended by a defect and does not go on", task=task.get_name(), exc_info=task.exception())
 
 
-def run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
-    """Run something as a task that is cancelled when the stack is closed."""
+def begin(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run something as a task; if it ends by an exception, the log says so."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_tell_of_failure)
+    return task
+
+
+def run_until_closed(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+    """Run something as a task that is cancelled when the stack is closed."""
+    task = begin(work, name)
 
     async def cancel() -> None:
         task.cancel()

@@ -47,12 +47,11 @@ class _Slot:
         await self.keeper.start()
         self._last = self.keeper.child
 
-    async def metrics(self) -> Families:
+    async def metrics(self) -> list[Families]:
         child = self.keeper.child
         if child is not None:
             await child.report(_REPORT_TIMEOUT)
-        last = self._last.last_report["metrics"] if self._last is not None else []
-        return merge([self._ended, last])
+        return [self._ended, self._last.last_report["metrics"] if self._last is not None else []]
 
     def _restarted(self, restarts: int) -> None:
         if self._last is not None:
@@ -88,8 +87,8 @@ class Workers:
 
     async def metrics(self, own: Metrics) -> bytes:
         """The metrics of all workers and of the supervisor, in Prometheus' text format."""
-        parts = await asyncio.gather(*(slot.metrics() for slot in self._slots))
-        return expose(merge([plain(own.registry), *parts]))
+        slots = await asyncio.gather(*(slot.metrics() for slot in self._slots))
+        return expose(merge([plain(own.registry), *(families for slot in slots for families in slot)]))
 
     def status(self) -> list[dict[str, Any]]:
         """What /status says of each."""

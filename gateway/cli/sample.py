@@ -17,7 +17,7 @@ import orjson
 
 from exporters.clickhouse.client import Client, Connection, quote
 from gateway.cli.common import CommandError, add_config_option, read_settings
-from gateway.components import read_components
+from gateway.components import read_pipeline
 from gateway.sample import generation_id, sample_delivery
 from otlp.errors import RetryableError
 
@@ -70,9 +70,8 @@ def _run(arguments: argparse.Namespace) -> int:
             "TOLLGATE_API_KEY is not set: set it to a key that the gateway showed or `keys create` made."
         )
     settings = read_settings(arguments)
-    components = read_components(settings)
-    (pipeline,) = settings.service.pipelines.values()
-    protocols = components.receivers[pipeline.receivers[0]].protocols
+    pipeline = read_pipeline(settings)
+    protocols = pipeline.receiver.protocols
     url = arguments.url or (f"http://{protocols.http.endpoint}" if protocols.http else "")
     if not url:
         raise CommandError("The settings have no OTLP/HTTP endpoint: say where to send with --url.")
@@ -81,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"Sending generation {generation} to {url} ...")
     _post(url, key, orjson.dumps(sample_delivery(generation, now // 10**6 * 10**6)))
     print("Acknowledged. Waiting for ClickHouse ...")
-    _show(_wait_for(generation, components.exporters[pipeline.exporters[0]]))
+    _show(_wait_for(generation, pipeline.exporter))
     return 0
 
 

@@ -106,7 +106,7 @@ def write_start(file: BinaryIO, header: Header, schema: pa.Schema) -> int:
 def write_record(file: BinaryIO, header: Header, kind: Kind, payload: bytes | pa.Buffer) -> int:
     """Append one record; return its size in bytes."""
     length = len(payload)
-    crc = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(kind, length)))
+    crc = _checksum(kind, payload)
     size = file.write(_PREFIX.pack(header.mark, kind, length, crc, 0)) + file.write(payload)
     return size + file.write(bytes(-length % _ALIGNMENT))
 
@@ -157,7 +157,7 @@ def _skim(file: BinaryIO, mark: bytes) -> list[_Record] | None:
         if found_mark != mark or end > size:
             return None
         payload = file.read(length) if kind in {Kind.RECEIPTS, Kind.END} else b""
-        if payload and zlib.crc32(payload, zlib.crc32(_CHECKED.pack(kind, length))) != crc:
+        if payload and _checksum(kind, payload) != crc:
             return None
         records.append(_Record(kind, memoryview(payload), start, end))
         file.seek(end + -length % _ALIGNMENT)
@@ -180,6 +180,10 @@ def _tally_of(records: list[_Record]) -> Tally:
     if not pending.total(ACCEPTED):
         tally.update(pending)
     return tally
+
+
+def _checksum(kind: int, payload: bytes | memoryview | pa.Buffer) -> int:
+    return zlib.crc32(payload, zlib.crc32(_CHECKED.pack(kind, len(payload))))
 
 
 def _mark(segment: str) -> bytes:
@@ -231,7 +235,7 @@ def _records(content: bytes, mark: bytes) -> Iterator[_Record]:
         payload = view[start : start + length]
         end = min(start + length + -length % _ALIGNMENT, len(content))
         is_complete = found_mark == mark and len(payload) == length
-        is_whole = is_complete and zlib.crc32(payload, zlib.crc32(_CHECKED.pack(kind, length))) == crc
+        is_whole = is_complete and _checksum(kind, payload) == crc
         is_followed = end == len(content) or content[end : end + len(mark)] == mark
         if is_whole or (is_complete and kind == Kind.ROWS and is_followed):
             yield _Record(kind, payload, position, end, is_whole)

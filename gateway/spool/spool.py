@@ -1,8 +1,8 @@
 """The spool's directory: one open segment that grows, sealed ones that wait for ClickHouse, stored ones kept a while.
 
 A segment's state is its file's suffix, so that a rename is all it takes to change it. Not thread-safe: everything here
-runs in the pipeline's one thread, except for `sealed`, `stored`, `damaged` and `set_aside`, which concern segments that
-nothing else changes.
+runs in the pipeline's one thread, except for `sealed`, `stored`, `damaged`, `forget` and `set_aside`, which concern
+segments that nothing else changes.
 """
 
 from __future__ import annotations
@@ -151,8 +151,7 @@ class Spool:
 
     def set_aside(self, path: Path, damage: list[tuple[int, int]]) -> None:
         """Keep a copy of the bytes of a segment that are no records, one range after the other."""
-        with path.open("rb") as file:
-            content = file.read()
+        content = path.read_bytes()
         write_durably(path.with_suffix(f".{State.DAMAGED}"), b"".join(content[start:stop] for start, stop in damage))
 
     def expire(self, shortage: int = 0) -> None:

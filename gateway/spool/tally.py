@@ -16,6 +16,8 @@ ACCEPTED: Final = "accepted"
 STORED: Final = "stored"
 DEAD_LETTERED: Final = "dead_lettered"
 DAMAGED: Final = "damaged"
+SETTLED: Final = (STORED, DEAD_LETTERED, DAMAGED)
+"""What becomes of accepted spans in the end."""
 _REJECTED: Final = "rejected:"
 
 
@@ -43,6 +45,14 @@ class Tally:
             for entry, count in entries.items():
                 tally.add(destination, entry, int(count))
         return tally
+
+    @classmethod
+    def together(cls, *tallies: Tally) -> Self:
+        """What all of these have counted."""
+        sum_of_all = cls()
+        for tally in tallies:
+            sum_of_all.update(tally)
+        return sum_of_all
 
     def dump(self) -> dict[str, dict[str, int]]:
         """As data for JSON: counts by destination, then by entry."""
@@ -87,7 +97,10 @@ class Tally:
         """How many spans were rejected, for whatever reason."""
         return sum(count for each, entry, count in self if each == destination and reason_of(entry) is not None)
 
+    def settled(self, destination: str) -> int:
+        """How many are stored, dead-lettered or damaged."""
+        return sum(self.of(destination, entry) for entry in SETTLED)
+
     def in_spool(self, destination: str) -> int:
         """How many were accepted and are not settled yet."""
-        settled = sum(self.of(destination, entry) for entry in (STORED, DEAD_LETTERED, DAMAGED))
-        return self.of(destination, ACCEPTED) - settled
+        return self.of(destination, ACCEPTED) - self.settled(destination)
