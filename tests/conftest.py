@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.ports import free_port
+
 # A deadline would measure the machine: what is slow here is slow for other reasons.
 hypothesis.settings.register_profile("tollgate", deadline=None)
 hypothesis.settings.load_profile("tollgate")
@@ -25,23 +26,16 @@ _STOP_SECONDS = 15.0
 _INTERVAL = 0.02
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _run(url: str, sql: str) -> bytes:
     with urllib.request.urlopen(url, data=sql.encode(), timeout=_START_SECONDS) as response:
         body: bytes = response.read()
         return body
 
 
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
+@pytest.fixture(scope="session", name="free_port")
+def _free_port() -> Callable[[], int]:
     """A function that gives a TCP port of 127.0.0.1 which nothing listens on."""
-    return _free_port
+    return free_port
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +46,7 @@ def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given.rstrip("/")
         return
     directory = tmp_path_factory.mktemp("clickhouse")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     place = ["--path", str(directory / "data"), "--port", str(port), "--exit-with-stdin"]
     log = directory / "log"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.crash.rounds import Report, play
 from tests.crash.stage import Stage
+from tests.ports import free_port
 
 
 def main() -> int:
@@ -28,19 +28,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {options.seed}", flush=True)
     report = Report()
-    with tempfile.TemporaryDirectory(prefix="tollgate-soak-") as directory, Stage(Path(directory), _free_port) as stage:
+    with tempfile.TemporaryDirectory(prefix="tollgate-soak-") as directory, Stage(Path(directory), free_port) as stage:
         for report in play(stage, options.rounds, options.seed):
             found = f", lost {report.lost}, twice {report.twice}" if report.lost or report.twice else ""
             print(f"round {report.rounds}: {report.acknowledged} spans acknowledged{found}", flush=True)
     print(report)
     return int(bool(report.lost or report.twice))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -52,6 +52,13 @@ def until(happened: Callable[[], Any], seconds: float = _PATIENCE) -> Any:
     return value
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An HTTP response."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.end_to_end.harness import request, span, until
+from tests.end_to_end.harness import is_running, request, span, until
 from tests.end_to_end.traffic import START, Traffic, assert_stored_once
 
 if TYPE_CHECKING:
@@ -23,15 +23,6 @@ SETTINGS = "service: {workers: %d, spool: {segment_max_age: 100ms}}"
 def pids(gateway: Gateway) -> list[int]:
     """The process ids of the workers that are ready."""
     return [worker["pid"] for worker in gateway.status()["workers"] if worker["ready"]]
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - Linux's own
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_killed_workers_are_started_again_and_lose_nothing(make_gateway: Callable[..., Gateway]) -> None:

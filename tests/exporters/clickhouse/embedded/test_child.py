@@ -1,7 +1,6 @@
 """The supervisor of the embedded ClickHouse, with real child processes that are really killed."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import aiohttp
 import pytest
 
 from exporters.clickhouse.embedded import EmbeddedClickHouse, EmbeddedError
+from tests.end_to_end.harness import is_running
 
 SECONDS = 20.0
 PARENT = """
@@ -40,14 +40,6 @@ async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not happened():  # noqa: ASYNC110 -- another process's end sets no event here
             await asyncio.sleep(0.01)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    with contextlib.suppress(FileNotFoundError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z"
-    return False
 
 
 @pytest.fixture
